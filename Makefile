@@ -1,0 +1,58 @@
+# `make help` is the index. Everything installs itself: the only needs are make, Python 3.11 or 3.12
+# and the package index.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+UV := .uv/bin/uv
+MEMBERS := protos libs/servicekit libs/backends services/gateway services/retriever services/generator services/ingestor cli
+EDITABLE := $(foreach member,$(MEMBERS),--editable ./$(member))
+INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes
+LINK := $(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --quiet $(EDITABLE)
+PROJECTS := $(foreach member,$(MEMBERS),$(member)/pyproject.toml)
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+# -- install ---------------------------------------------------------------------------------------
+
+.PHONY: install
+install: .venv/.run ## install what `ragmesh` needs into .venv (leaves .venv/bin/ragmesh)
+
+$(UV): requirements/uv.txt
+	@test -n "$(PYTHON)" || { echo "ragmesh needs Python 3.11 or 3.12 on PATH (or make PYTHON=/path/to/python)."; exit 1; }
+	@echo "==> preparing uv"
+	@test -x .uv/bin/python || $(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $(UV)
+
+$(BIN)/python: | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) .venv
+
+.venv/.run: requirements/run.txt $(PROJECTS) | $(UV) $(BIN)/python
+	@echo "==> installing ragmesh (about 600 MB, once)"
+	@$(INSTALL) -r requirements/run.txt
+	@$(LINK)
+	@touch $@
+
+.venv/.dev: requirements/dev.txt $(PROJECTS) | $(UV) $(BIN)/python
+	@echo "==> installing the development tools"
+	@$(INSTALL) -r requirements/dev.txt
+	@$(LINK)
+	@touch $@ .venv/.run
+
+.PHONY: dev
+dev: .venv/.dev ## install the development tools as well
+
+.PHONY: lock
+lock: .venv/.dev ## write the hashed requirement files anew (make lock ARGS=--upgrade)
+	@PATH="$$PWD/.uv/bin:$$PATH" requirements/lock.sh $(ARGS)
+
+.PHONY: clean
+clean: ## remove the environment and all caches
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

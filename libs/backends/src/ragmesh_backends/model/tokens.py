@@ -1,0 +1,32 @@
+"""How words are counted for the entity graph and for question coverage. Ingestion and retrieval must agree, so
+there is one definition."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_WORD = re.compile(r"\w+", re.UNICODE)
+_QUALIFIER = re.compile(r"\s*\([^()]*\)\s*$")
+
+MAX_ENTITY_TOKENS = 8
+"""Longer titles are sentences, not names."""
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Lower-cased words in order, accents folded: `Élan vital` -> ("elan", "vital")."""
+    folded = unicodedata.normalize("NFKD", text)
+    return tuple(
+        _WORD.findall("".join(c for c in folded if not unicodedata.combining(c)).lower().replace("_", " "))
+    )
+
+
+def entity_key(name: str) -> str | None:
+    """The key under which a title or heading is an entity: its words joined by one blank, without a trailing
+    qualifier in parentheses (`Mercury (planet)` -> `mercury`). None when it is empty, too long, or a number or a
+    single letter, which names nothing."""
+    tokens = words(_QUALIFIER.sub("", name)) or words(name)
+    if not tokens or len(tokens) > MAX_ENTITY_TOKENS:
+        return None
+    key = " ".join(tokens)
+    return None if len(key) < 2 or key.replace(" ", "").isdigit() else key
