@@ -1,0 +1,1 @@
+"""What the ingestor alone needs from the outside: the sandboxed parser process."""
