@@ -53,3 +53,12 @@ class Collection:
     documents_pending: int = 0
     documents_failed: int = 0
     labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedIndex:
+    """The physical index of a collection that was deleted: nobody can reach it, its rows are still to be swept."""
+
+    index: IndexRef
+    collection_id: str
+    dropped_at: datetime

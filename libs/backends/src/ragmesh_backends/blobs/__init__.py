@@ -1,0 +1,1 @@
+"""Originals, parsed texts and manifests: bytes under a key."""

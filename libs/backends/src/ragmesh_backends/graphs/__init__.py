@@ -1,0 +1,1 @@
+"""The entity graph: chunks are about entities and mention others."""

@@ -1,0 +1,1 @@
+"""The record of collections, documents, versions and chunks, and the gateway's keys."""

@@ -1,0 +1,1 @@
+"""One SQLite file: connections, transactions and schema versions. What is stored in it is the adapters' affair."""
