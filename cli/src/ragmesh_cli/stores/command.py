@@ -16,7 +16,8 @@ class StoreCommand:
     env: what is set or replaced in the child's environment; everything else is the parent's.
     log_path: the file to which its standard output and error are appended.
     address: where it answers, as its driver takes it (`unix:/...`).
-    cwd: the folder it runs in; None for the parent's.
+    cwd: the folder it runs in; None for the parent's. Whoever starts the store first makes cwd and the folder of
+        log_path (0700).
     """
 
     name: str

@@ -1,0 +1,5 @@
+"""`python -m ragmesh_cli` is `ragmesh`."""
+
+from ragmesh_cli.main import main
+
+main()

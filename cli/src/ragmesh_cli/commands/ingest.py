@@ -1,0 +1,77 @@
+"""`ragmesh ingest`: send files to a collection."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import click
+
+from ragmesh_cli.client import connect, find_target
+from ragmesh_cli.commands.shared import collection_option, home_of, home_option, json_option, run, target_options
+from ragmesh_cli.files import find_files
+from ragmesh_cli.ingestion import Report, ensure_collection, follow, send_files
+from ragmesh_cli.terminal import bar, note, print_json, say
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@collection_option
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until everything can be searched.")
+@json_option
+@home_option
+@target_options
+def ingest(
+    paths: tuple[Path, ...],
+    collection: str,
+    wait: bool,
+    as_json: bool,
+    home: Path | None,
+    address: str | None,
+    key: str | None,
+) -> None:
+    """Send files and folders to a collection, which is made when it does not exist.
+
+    A document's id is its path relative to the folder named, so running the command again sends only what changed:
+    it goes on where an interrupted run stopped. Exits 1 when a document was refused or failed."""
+    files = find_files(paths)
+    target = find_target(home_of(home), address, key)
+
+    async def work() -> Report:
+        async with connect(target) as client:
+            await ensure_collection(client, collection)
+            with bar() as progress:
+                task = progress.add_task("sending", total=len(files))
+
+                def sending(report: Report) -> None:
+                    progress.update(task, completed=report.unchanged + report.sent + len(report.failures))
+
+                report = await send_files(client, collection, files, f"cli-{secrets.token_hex(6)}", sending)
+                if wait:
+                    progress.update(task, description="ingesting", completed=report.unchanged + len(report.failures))
+
+                    def ingesting(report: Report) -> None:
+                        progress.update(task, completed=report.unchanged + report.finished)
+
+                    await follow(client, report, ingesting)
+            return report
+
+    report = run(work())
+    if as_json:
+        print_json(
+            {
+                "collection": collection,
+                "batch_id": report.batch_id,
+                "sent": report.sent,
+                "unchanged": report.unchanged,
+                "ready": report.ready,
+                "failures": report.failures,
+            }
+        )
+    else:
+        done = f"{report.ready} ready" if wait else f"{report.sent} accepted"
+        say(f"{collection}: {done}, {report.unchanged} unchanged, {len(report.failures)} failed")
+        for document_id, sentence in report.failures.items():
+            note(f"  {document_id}: {sentence}")
+    if report.failures:
+        raise SystemExit(1)

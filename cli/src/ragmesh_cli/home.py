@@ -1,0 +1,147 @@
+"""The home: the folder that holds everything of one mesh on one machine, and the lock that keeps it to one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import psutil
+
+from ragmesh_cli.failure import Failure
+
+LOCK_WAIT_SECONDS = 20.0
+"""After a supervisor was killed its children need a moment to notice and stop; they hold the lock until then."""
+
+
+def default_home() -> Path:
+    """`$RAGMESH_HOME`, or the user's data folder."""
+    named = os.environ.get("RAGMESH_HOME", "")
+    return Path(named) if named else Path(platformdirs.user_data_dir("ragmesh"))
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths below the home. The folder is 0700 and everything secret in it 0600."""
+
+    path: Path
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "mesh.json"
+
+    @property
+    def key_file(self) -> Path:
+        return self.path / "admin.key"
+
+    @property
+    def identity_file(self) -> Path:
+        return self.path / "identity.keys"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def prepare(self) -> None:
+        """Make the folder, its secrets and sub-folders. Raises Failure when it cannot be used."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            mode = stat.S_IMODE(self.path.stat().st_mode)
+            if mode & 0o077:
+                self.path.chmod(0o700)
+            for folder in (self.logs, self.path / "blobs", self.path / "models"):
+                folder.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise Failure(f"RAGMESH_HOME: {self.path} cannot be used as the home: {error.strerror}") from error
+        if not self.identity_file.exists():
+            _write_secret(self.identity_file, f"k1:{_random_key()}")
+
+    def write_admin_key(self, key: str) -> None:
+        """Keep the first key, readable by its owner only."""
+        _write_secret(self.key_file, key)
+
+    def state(self) -> dict[str, Any] | None:
+        """What the running mesh wrote of itself; None when none was started here."""
+        try:
+            value = json.loads(self.state_file.read_text())
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        _replace(self.state_file, json.dumps(state, indent=1))
+
+    def running(self) -> dict[str, Any] | None:
+        """The state of the mesh whose supervisor is alive; None when there is none."""
+        state = self.state()
+        if state is None:
+            return None
+        try:
+            alive = abs(psutil.Process(state["pid"]).create_time() - state["started"]) < 1.0
+        except (psutil.Error, KeyError, TypeError):
+            return None
+        return state if alive else None
+
+
+class HomeLock:
+    """An exclusive lock on the home. Children inherit the descriptor, so the home stays locked until the last of them
+    is gone: two Milvus servers on one file would spoil it."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self.descriptor = -1
+
+    def acquire(self, say: Any) -> None:
+        """Take the lock. Raises Failure when another mesh has it; waits for a dead one's children to go."""
+        self.descriptor = os.open(self._home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        said = False
+        while True:
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                state = self._home.running()
+                if state is not None or time.monotonic() > deadline:
+                    raise self._refusal(state) from None
+                if not said:
+                    say("waiting for the processes of a mesh that was killed to stop")
+                    said = True
+                time.sleep(0.1)
+
+    def _refusal(self, state: dict[str, Any] | None) -> Failure:
+        who = f" (pid {state['pid']}, {state.get('rest', '')})" if state else ""
+        return Failure(
+            f"a mesh is already running on {self._home.path}{who}; use it, stop it with `ragmesh down`, "
+            "or choose another home with RAGMESH_HOME or --home"
+        )
+
+
+def _random_key() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    _replace(path, text + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,192 @@
+"""The supervisor: starts stores and services in their order, keeps them running, stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from ragmesh_cli.failure import Failure
+from ragmesh_cli.home import Home, HomeLock
+from ragmesh_cli.mesh.child import Child, describe_exit
+from ragmesh_cli.mesh.plan import Plan, Service
+from ragmesh_cli.stores import milvus_lite, redis_server
+from ragmesh_cli.stores.command import StoreCommand
+
+STORE_READY_SECONDS = 30.0
+SERVICE_READY_SECONDS = 120.0  # the first start builds the embedding graph
+SERVICE_GRACE_SECONDS = 40.0
+STORE_GRACE_SECONDS = 15.0
+BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+HEALTHY_AFTER_SECONDS = 60.0
+POLL_SECONDS = 0.05
+
+Say = Callable[[str], None]
+
+
+class Supervisor:
+    """One mesh. `start` returns when everything serves and keeps it so from then on; `stop` drains."""
+
+    def __init__(self, home: Home, lock: HomeLock, plan: Plan, say: Say) -> None:
+        self._home, self.plan, self._say = home, plan, say
+        self._lock = lock
+        self._stores = [(command, self._child_of_store(command)) for command in plan.stores]
+        self._inner = [(service, self._child_of_service(service)) for service in plan.inner]
+        self._gateways = [(service, self._child_of_service(service)) for service in plan.gateways]
+        self._watchers: list[asyncio.Task[None]] = []
+        self._ready = False
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start everything and wait until it serves. Raises Failure that names the process and its last words; what
+        was started is stopped by `stop`."""
+        self._write_state()
+        await asyncio.gather(*(self._start_store(command, child) for command, child in self._stores))
+        services = self._inner + self._gateways
+        for _, child in services:
+            await child.start()
+        self._write_state()
+        await asyncio.gather(*(self._await_service(service, child) for service, child in services))
+        self._ready = True
+        self._write_state()
+        for command, child in self._stores:
+            self._watch(child, self._store_ready(command))
+        for service, child in services:
+            self._watch(child, self._service_ready(service))
+
+    async def stop(self) -> bool:
+        """Drain: gateways first, then the inner services, then the stores. True when nothing had to be killed."""
+        self._stopping = True
+        for task in self._watchers:
+            task.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        clean = True
+        for group, grace in (
+            ([c for _, c in self._gateways], SERVICE_GRACE_SECONDS),
+            ([c for _, c in self._inner], SERVICE_GRACE_SECONDS),
+            ([c for _, c in self._stores], STORE_GRACE_SECONDS),
+        ):
+            results = await asyncio.gather(*(child.stop(grace) for child in group))
+            clean = clean and all(results)
+        with suppress(FileNotFoundError):
+            self._home.state_file.unlink()
+        return clean
+
+    def kill(self) -> None:
+        """The second signal: end everything at once."""
+        for _, child in (*self._gateways, *self._inner, *self._stores):
+            child.signal(9)
+
+    # -- starting ----------------------------------------------------------------------------------
+
+    def _child_of_store(self, command: StoreCommand) -> Child:
+        return Child(command.name, command.argv, command.env, command.log_path, command.cwd, (self._lock.descriptor,))
+
+    def _child_of_service(self, service: Service) -> Child:
+        return Child(service.name, service.argv, service.env, service.log_path, None, (self._lock.descriptor,))
+
+    async def _start_store(self, command: StoreCommand, child: Child) -> None:
+        await child.start()
+        await self._await(child, self._store_ready(command), STORE_READY_SECONDS)
+
+    async def _await_service(self, service: Service, child: Child) -> None:
+        await self._await(child, self._service_ready(service), SERVICE_READY_SECONDS)
+
+    def _store_ready(self, command: StoreCommand) -> Callable[[float], Awaitable[None]]:
+        module: Any = milvus_lite if command.name == "milvus" else redis_server
+        return lambda seconds: module.wait_ready(command.address, seconds)
+
+    def _service_ready(self, service: Service) -> Callable[[float], Awaitable[None]]:
+        return lambda seconds: _wait_http(f"http://{service.admin}/readyz", seconds)
+
+    async def _await(self, child: Child, ready: Callable[[float], Awaitable[None]], seconds: float) -> None:
+        """Wait for readiness or for the end of the process, whichever is first."""
+        probe = asyncio.ensure_future(ready(seconds))
+        exit_ = asyncio.ensure_future(child.wait())
+        try:
+            await asyncio.wait({probe, exit_}, return_when=asyncio.FIRST_COMPLETED)
+            if exit_.done():
+                words = child.last_words(3)
+                raise Failure(
+                    f"{child.name} {describe_exit(exit_.result())} while starting (log: {child.log_path})"
+                    + (f"\n{words}" if words else "")
+                )
+            try:
+                probe.result()
+            except Exception as error:
+                raise Failure(f"{child.name} did not get ready within {seconds:g} s (log: {child.log_path})") from error
+        finally:
+            for task in (probe, exit_):
+                task.cancel()
+            await asyncio.gather(probe, exit_, return_exceptions=True)
+
+    # -- keeping it running ------------------------------------------------------------------------
+
+    def _watch(self, child: Child, ready: Callable[[float], Awaitable[None]]) -> None:
+        self._watchers.append(asyncio.create_task(self._keep(child, ready), name=f"watch-{child.name}"))
+
+    async def _keep(self, child: Child, ready: Callable[[float], Awaitable[None]]) -> None:
+        failures = 0
+        while True:
+            code = await child.wait()
+            if time.monotonic() - child.started_at > HEALTHY_AFTER_SECONDS:
+                failures = 0
+            pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
+            failures += 1
+            self._say(f"{child.name} {describe_exit(code)} (log: {child.log_path}); restarting in {pause:g} s")
+            self._write_state()
+            await asyncio.sleep(pause)
+            try:
+                await child.start()
+                child.restarts += 1
+                self._write_state()
+                await self._await(child, ready, SERVICE_READY_SECONDS)
+            except Failure as failure:
+                self._say(str(failure))
+                continue
+            self._say(f"{child.name} is back")
+
+    def _write_state(self) -> None:
+        parts: list[tuple[Service | StoreCommand, Child]] = [*self._gateways, *self._inner, *self._stores]
+        processes = [
+            {
+                "name": child.name,
+                "pid": child.pid,
+                "restarts": child.restarts,
+                "log": str(child.log_path),
+                "admin": part.admin if isinstance(part, Service) else "",
+                "address": part.address,
+            }
+            for part, child in parts
+        ]
+        state: Mapping[str, Any] = {
+            "pid": os.getpid(),
+            "started": psutil.Process().create_time(),
+            "ready": self._ready,
+            "rest": self.plan.rest,
+            "grpc": self.plan.grpc,
+            "key_file": str(self._home.key_file),
+            "processes": processes,
+        }
+        self._home.write_state(state)
+
+
+async def _wait_http(url: str, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(_answers, url):  # noqa: ASYNC110  # another process: there is no event
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310  # always http to our own admin port
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
