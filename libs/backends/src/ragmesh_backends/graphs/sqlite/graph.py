@@ -132,7 +132,8 @@ class SqliteGraph:
         await self._sweep(
             index,
             "SELECT c.chunk_key FROM json_each(?) AS v JOIN graph_chunks AS c ON c.index_key = ?"
-            " AND c.document_id = v.value ->> 0 AND c.version = v.value ->> 1 LIMIT ?",
+            " AND c.document_id = json_extract(v.value, '$[0]')"
+            " AND c.version = json_extract(v.value, '$[1]') LIMIT ?",
             wanted,
         )
 

@@ -1,0 +1,143 @@
+"""The port of blobs: what every adapter must do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from ragmesh_backends.blobs.object_store import ObjectBlobs
+from ragmesh_servicekit.errors import InvalidArgument, NotFound, Reason, Unavailable
+from support.killed_child import run_and_kill
+
+
+@pytest.fixture(params=["folder", "memory"])
+async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectBlobs:
+    if request.param == "folder":
+        return ObjectBlobs.local(tmp_path / "blobs", max_bytes=1_000_000)
+    return ObjectBlobs(MemoryStore(), max_bytes=1_000_000)
+
+
+async def keys(blobs: ObjectBlobs, prefix: str) -> list[str]:
+    return sorted([key async for key in blobs.list_prefix(prefix)])
+
+
+async def test_a_blob_comes_back_as_it_was_put(blobs: ObjectBlobs) -> None:
+    for data in (b"", b"\x00\xff" * 5_000):
+        await blobs.put("acme/i1/doc=1.v1", data)
+        assert await blobs.get("acme/i1/doc=1.v1") == data
+    await blobs.ping()
+
+
+async def test_many_blobs_are_put_at_once(blobs: ObjectBlobs) -> None:
+    many = {f"t/{n % 7}/{n}": str(n).encode() for n in range(100)}
+    await blobs.put_many(many)
+    assert await keys(blobs, "t") == sorted(many)
+    assert await blobs.get("t/3/3") == b"3"
+
+
+async def test_a_range_is_half_open_and_ends_with_the_blob(blobs: ObjectBlobs) -> None:
+    await blobs.put("a", b"0123456789")
+    assert await blobs.get_range("a", 2, 5) == b"234"
+    assert await blobs.get_range("a", 8, 50) == b"89"
+    assert await blobs.get_range("a", 10, 12) == b""
+    assert await blobs.get_range("a", 4, 4) == b""
+    with pytest.raises(InvalidArgument):
+        await blobs.get_range("a", 5, 4)
+
+
+async def test_an_absent_blob_is_not_found_and_may_be_deleted(blobs: ObjectBlobs) -> None:
+    with pytest.raises(NotFound):
+        await blobs.get("nope")
+    with pytest.raises(NotFound):
+        await blobs.get_range("no/pe", 0, 1)
+    await blobs.put("yes", b"1")
+    await blobs.delete_many(["nope", "yes", "no/pe"])
+    with pytest.raises(NotFound):
+        await blobs.get("yes")
+
+
+async def test_a_prefix_is_made_of_whole_segments(blobs: ObjectBlobs) -> None:
+    await blobs.put_many({"a/b/c": b"1", "a/b/d/e": b"2", "a/bc": b"3", "a/x": b"4"})
+    assert await keys(blobs, "a/b") == ["a/b/c", "a/b/d/e"]
+    assert await blobs.delete_prefix("a/b") == 2
+    assert await blobs.delete_prefix("a/b") == 0
+    assert await keys(blobs, "a") == ["a/bc", "a/x"]
+
+
+async def test_a_prefix_of_more_than_one_page_is_deleted(blobs: ObjectBlobs) -> None:
+    await blobs.put_many({f"p/{n % 5}/{n}": b"x" for n in range(1_010)})
+    assert await blobs.delete_prefix("p") == 1_010
+    assert await keys(blobs, "p") == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/a",
+        "a/",
+        "a//b",
+        "..",
+        "a/../b",
+        "a/./b",
+        ".hidden",
+        "a b",
+        "a\n",
+        "a#1",
+        "a%2f",
+        "ä",
+        "a\\b",
+        "a\0b",
+        "x" * 201,
+        "/".join(["x" * 100] * 6),
+    ],
+)
+async def test_an_unsafe_key_is_refused_everywhere(blobs: ObjectBlobs, key: str) -> None:
+    for call in (blobs.put(key, b"1"), blobs.get(key), blobs.delete_many([key]), blobs.delete_prefix(key)):
+        with pytest.raises(InvalidArgument):
+            await call
+    with pytest.raises(InvalidArgument):
+        await keys(blobs, key)
+
+
+async def test_one_byte_too_many_is_refused_before_anything_is_written(blobs: ObjectBlobs) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await blobs.put_many({"fits": b"x" * 1_000_000, "big": b"x" * 1_000_001})
+    assert caught.value.reason is Reason.CONTENT_TOO_LARGE
+    with pytest.raises(NotFound):
+        await blobs.get("fits")
+
+
+async def test_a_folder_that_went_away_is_unavailable(tmp_path: Path) -> None:
+    folder = tmp_path / "blobs"
+    blobs = ObjectBlobs.local(folder)
+    folder.rmdir()
+    with pytest.raises(Unavailable):
+        await blobs.ping()
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable):
+        ObjectBlobs.local(tmp_path / "file")
+
+
+_CHILD = """
+import asyncio, sys
+from pathlib import Path
+from ragmesh_backends.blobs.object_store import ObjectBlobs
+async def main():
+    blobs = ObjectBlobs.local(Path(sys.argv[1]))
+    for n in range(1_000_000):
+        await blobs.put(f"k/{n}", str(n).encode() * 20_000)
+        print(n, flush=True)
+asyncio.run(main())
+"""
+
+
+async def test_after_kill_9_every_listed_blob_is_whole(tmp_path: Path) -> None:
+    acknowledged = await run_and_kill(_CHILD, str(tmp_path / "blobs"), after_lines=20)
+    blobs = ObjectBlobs.local(tmp_path / "blobs")
+    found = await keys(blobs, "k")
+    assert {f"k/{n}" for n in range(acknowledged)} <= set(found)
+    for key in found:
+        assert await blobs.get(key) == key[2:].encode() * 20_000
