@@ -1,0 +1,257 @@
+"""MilvusVectors: the vector port on Milvus, the embedded milvus-lite 2.5 and a server alike.
+
+Freshness. milvus-lite answers from what was written last. A Milvus server lets a search be behind by some seconds
+unless it is asked to wait, and waiting costs a search up to 200 ms; so searches do not wait, and `insert` does: it
+returns when a strong read has seen its last row. A second replica of the server's own query nodes may still be
+behind for a moment; the ingestor's read-back and the visibility rule cover that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from ragmesh_backends.model.collection import IndexRef, IndexSpec
+from ragmesh_backends.model.document import ChunkRow, DocumentVersion, ScoredChunk
+from ragmesh_backends.model.search import SearchFilter
+from ragmesh_backends.vectors import requests, rows, schema
+from ragmesh_backends.vectors.connection import MilvusConnection, NotLoaded, StoreRefused
+from ragmesh_backends.vectors.contract import common_pb2, milvus_pb2
+from ragmesh_backends.vectors.expressions import Expression, OneOf
+from ragmesh_backends.vectors.keys import is_chunk_id, seen_by, version_key
+from ragmesh_backends.vectors.requests import VERSION_KEY
+from ragmesh_backends.vectors.residency import Residency
+from ragmesh_backends.vectors.tracing import span
+from ragmesh_servicekit.errors import InvalidArgument, NotFound
+
+log = structlog.get_logger()
+
+MAX_VERSIONS_PER_CALL = 256
+MAX_HITS = 16_384
+"""Milvus' bound of a search."""
+WRITE_SECONDS_PER_TIMEOUT = 6
+"""A slice of 500 rows takes longer than a search: its cap is this many time-outs."""
+
+Result = TypeVar("Result")
+
+
+class MilvusVectors:
+    """Chunks of many indexes, each in a collection of its own, so that no index changes the BM25 statistics of
+    another. Safe for concurrent use from one event loop, the one of the first call.
+
+    address: `unix:/path`, `host:port`, `http(s)://host:port`. timeout_seconds: cap of one operation (a slice of an
+    insert may take six times that). max_loaded: collections this process keeps in the store's memory.
+
+    Every method raises Unavailable (dependency `vectors`) when the store is down, hung or overloaded,
+    DeadlineExceeded when the request in hand ran out of time first, InvalidArgument for what the store cannot hold,
+    and, but for create_index, drop_index and has_index, NotFound (COLLECTION_NOT_FOUND) when the index is not there.
+    """
+
+    def __init__(self, address: str, *, timeout_seconds: float = 5.0, max_loaded: int = 64, token: str = "") -> None:
+        self._connection = MilvusConnection(address, timeout_seconds=timeout_seconds, token=token)
+        self._write_seconds = timeout_seconds * WRITE_SECONDS_PER_TIMEOUT
+        self._residency = Residency(max_loaded, load=self._load, release=self._release)
+
+    async def ping(self) -> None:
+        """Return when the store answers a call."""
+        async with self._connection.bounded():
+            await self._has("_")
+
+    async def close(self) -> None:
+        """Idempotent."""
+        await self._connection.close()
+
+    async def create_index(self, index: IndexRef, spec: IndexSpec) -> None:
+        """Make the collection and its search indexes; what is there already is left as it is."""
+        requests.check_name(index.name)
+        with span("create_index"):
+            async with self._connection.bounded(self._write_seconds):
+                await self._connection.call(
+                    "CreateCollection", schema.create_collection(index.name, spec), common_pb2.Status
+                )
+                for request in schema.create_indexes(index.name):
+                    await self._connection.call("CreateIndex", request, common_pb2.Status)
+                async with self._residency.using(index.name):
+                    pass
+
+    async def drop_index(self, index: IndexRef) -> None:
+        """Delete the collection and every row of it; one that is not there is no error."""
+        requests.check_name(index.name)
+        with span("drop_index"):
+            async with self._connection.bounded(self._write_seconds):
+                self._residency.forget(index.name)
+                request = milvus_pb2.DropCollectionRequest(collection_name=index.name)
+                try:
+                    await self._connection.call("DropCollection", request, common_pb2.Status)
+                except NotFound:
+                    return
+
+    async def has_index(self, index: IndexRef) -> bool:
+        requests.check_name(index.name)
+        async with self._connection.bounded():
+            return await self._has(index.name)
+
+    async def insert(self, index: IndexRef, rows_: Sequence[ChunkRow]) -> None:
+        """Write rows, replacing those of the same chunk_id. On return every search of this process finds them. When it
+        fails some rows may have been written: writing all of them again is harmless."""
+        with span("insert", rows=len(rows_)):
+            for part in rows.slices(rows_):
+                request = rows.upsert(index.name, part)
+
+                async def write(request: milvus_pb2.UpsertRequest = request) -> None:
+                    await self._connection.call("Upsert", request, milvus_pb2.MutationResult)
+
+                await self._on(index, write, self._write_seconds)
+            if rows_:
+                last = OneOf("chunk_id", [rows_[-1].chunk.chunk_id])
+                await self._query(index, last, [VERSION_KEY], strong=True)
+
+    async def count_version(self, index: IndexRef, version: DocumentVersion) -> int:
+        """How many rows of this version the store holds, counted now."""
+        return (await self.count_versions(index, [version]))[version]
+
+    async def count_versions(self, index: IndexRef, versions: Sequence[DocumentVersion]) -> dict[DocumentVersion, int]:
+        """As count_version, of several in one round trip for every 256 of them; an absent one counts 0."""
+        counts = dict.fromkeys(versions, 0)
+        with span("count_versions", versions=len(counts)):
+            for part in _parts(list(counts)):
+                by_key = {version_key(version): version for version in part}
+                reply = await self._query(index, OneOf(VERSION_KEY, list(by_key)), [VERSION_KEY], strong=True)
+                for found in requests.strings(reply.fields_data, VERSION_KEY):
+                    counts[by_key[found]] += 1
+        return counts
+
+    async def delete_versions(self, index: IndexRef, versions: Sequence[DocumentVersion]) -> None:
+        """Delete every row of these versions; those that have none are no error."""
+        with span("delete_versions", versions=len(versions)):
+            for part in _parts(list(dict.fromkeys(versions))):
+                request = requests.delete(index.name, OneOf(VERSION_KEY, [version_key(version) for version in part]))
+
+                async def write(request: milvus_pb2.DeleteRequest = request) -> None:
+                    await self._connection.call("Delete", request, milvus_pb2.MutationResult)
+
+                await self._on(index, write, self._write_seconds)
+
+    async def dense(
+        self,
+        index: IndexRef,
+        vector: NDArray[np.float32],
+        limit: int,
+        *,
+        where: SearchFilter,
+        with_vectors: bool = False,
+    ) -> list[ScoredChunk]:
+        """The `limit` chunks of the highest cosine, best first, equal ones by chunk_id; [] from an empty index.
+        Which of several equal ones at the very limit are left out is the store's choice.
+
+        vector: (dimension,), as long as the index's. with_vectors: each hit carries its own vector."""
+        with span("dense", limit=limit):
+            query = requests.vector_query(vector)
+            return await self._search(index, schema.DENSE, query, limit, where, with_vectors)
+
+    async def bm25(
+        self,
+        index: IndexRef,
+        text: str,
+        limit: int,
+        *,
+        where: SearchFilter,
+        with_vectors: bool = False,
+    ) -> list[ScoredChunk]:
+        """As `dense`, of the highest BM25 score over title, headings and text. text is taken as words, whatever it
+        holds; [] when it has none but stop words."""
+        with span("bm25", limit=limit):
+            query = requests.text_query(text)
+            return await self._search(index, schema.LEXICAL, query, limit, where, with_vectors)
+
+    async def fetch(
+        self, index: IndexRef, chunk_ids: Sequence[str], *, where: SearchFilter, with_vectors: bool = True
+    ) -> list[ScoredChunk]:
+        """The chunks of these ids that `where` lets through, each once, in the order asked, with score 0.0."""
+        wanted = [chunk_id for chunk_id in dict.fromkeys(chunk_ids) if is_chunk_id(chunk_id)]
+        if not wanted:
+            return []
+        with span("fetch", ids=len(wanted)):
+            fields = [*schema.DISPLAYED, schema.DENSE] if with_vectors else list(schema.DISPLAYED)
+            reply = await self._query(index, seen_by(where, OneOf("chunk_id", wanted)), fields)
+            found = requests.strings(reply.fields_data, "chunk_id")
+            by_id = {hit.chunk.chunk_id: hit for hit in rows.scored(reply.fields_data, found, [0.0] * len(found))}
+            return [by_id[chunk_id] for chunk_id in wanted if chunk_id in by_id]
+
+    async def _search(
+        self, index: IndexRef, field: str, query: requests.Query, limit: int, where: SearchFilter, with_vectors: bool
+    ) -> list[ScoredChunk]:
+        if limit < 1:
+            return []
+        if limit > MAX_HITS:
+            raise InvalidArgument.field("limit", f"at most {MAX_HITS}, not {limit}")
+        request = requests.search(index.name, field, query, limit, seen_by(where), with_vectors=with_vectors)
+
+        async def search() -> milvus_pb2.SearchResults | None:
+            try:
+                return await self._connection.call("Search", request, milvus_pb2.SearchResults)
+            except StoreRefused as refused:
+                # milvus-lite divides by the mean passage length, which an index without rows has not.
+                if requests.EMPTY_INDEX in refused.reason and await self._is_empty(index):
+                    return None
+                raise
+
+        reply = await self._on(index, search)
+        if reply is None:
+            return []
+        results = reply.results
+        hits = rows.scored(results.fields_data, results.ids.str_id.data, results.scores)
+        return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.chunk_id))
+
+    async def _is_empty(self, index: IndexRef) -> bool:
+        reply = await self._connection.call("Query", requests.count(index.name), milvus_pb2.QueryResults)
+        return not any(reply.fields_data[0].scalars.long_data.data)
+
+    async def _query(
+        self, index: IndexRef, where: Expression, fields: Sequence[str], *, strong: bool = False
+    ) -> milvus_pb2.QueryResults:
+        request = requests.query(index.name, where, fields, strong=strong)
+        return await self._on(index, lambda: self._connection.call("Query", request, milvus_pb2.QueryResults))
+
+    async def _on(
+        self, index: IndexRef, work: Callable[[], Awaitable[Result]], cap_seconds: float | None = None
+    ) -> Result:
+        """Do it on a loaded collection, once more if another process has released it."""
+        requests.check_name(index.name)
+        async with self._connection.bounded(cap_seconds), self._residency.using(index.name):
+            try:
+                return await work()
+            except NotLoaded:
+                await self._residency.reload(index.name)
+                return await work()
+            except NotFound:
+                self._residency.forget(index.name)
+                raise
+
+    async def _has(self, name: str) -> bool:
+        request = milvus_pb2.HasCollectionRequest(collection_name=name)
+        try:
+            reply = await self._connection.call("HasCollection", request, milvus_pb2.BoolResponse)
+            return bool(reply.value)
+        except NotFound:
+            return False
+
+    async def _load(self, name: str) -> None:
+        request = milvus_pb2.LoadCollectionRequest(collection_name=name, replica_number=1)
+        await self._connection.call("LoadCollection", request, common_pb2.Status)
+
+    async def _release(self, name: str) -> None:
+        request = milvus_pb2.ReleaseCollectionRequest(collection_name=name)
+        try:
+            await self._connection.call("ReleaseCollection", request, common_pb2.Status)
+        except (NotFound, StoreRefused) as error:
+            # Dropped by another process meanwhile, most likely: nothing that the request in hand should fail for.
+            log.info("vectors.release_refused", error=type(error).__name__)
+
+
+def _parts(versions: list[DocumentVersion]) -> list[list[DocumentVersion]]:
+    return [versions[at : at + MAX_VERSIONS_PER_CALL] for at in range(0, len(versions), MAX_VERSIONS_PER_CALL)]

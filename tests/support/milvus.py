@@ -1,0 +1,62 @@
+"""A real embedded Milvus for tests, started as the supervisor starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from ragmesh_cli.stores import milvus_lite
+
+
+class MilvusProcess:
+    """The store of one home. start() returns when it accepts calls; kill() is SIGKILL."""
+
+    def __init__(self, home: Path) -> None:
+        self._command = milvus_lite.command(home)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return self._command.address
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        command = self._command
+        assert command.cwd is not None
+        command.cwd.mkdir(parents=True, exist_ok=True)
+        command.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with command.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command.argv,
+                env={**os.environ, **command.env},
+                cwd=command.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def ready(self, timeout_seconds: float = 10.0) -> None:
+        await milvus_lite.wait_ready(self.address, timeout_seconds)
+
+    def start_and_wait(self) -> None:
+        """For fixtures outside a loop."""
+        self.start()
+        asyncio.run(self.ready())
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
