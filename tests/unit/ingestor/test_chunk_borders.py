@@ -147,7 +147,7 @@ def test_chunk_ids_are_stable_and_distinct() -> None:
 def test_the_embedded_text_names_title_and_headings_once() -> None:
     parsed, found = passages("# Guide\n\n## Setup\n\ntext", MediaType.MARKDOWN, ChunkLimits(256))
     chunk = chunks_of(parsed.text, "d", 1, "Guide", found)[0]
-    assert embedding_text(chunk) == "Guide > Setup\n# Guide\n\n## Setup\n\ntext"
+    assert embedding_text(chunk) == "Setup\n# Guide\n\n## Setup\n\ntext"
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(31, 0), (64, 17), (64, -1)])

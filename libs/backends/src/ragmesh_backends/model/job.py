@@ -52,3 +52,47 @@ class Job:
     created_at: datetime
     updated_at: datetime
     traceparent: str = ""  # W3C trace context of the submit, linked by the worker's span
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmission:
+    """A promise about to be made. request_id ("": none) and payload_digest make it safe to repeat: the same pair gets
+    the same jobs, another digest under a known request_id is refused."""
+
+    job_id: str
+    tenant: str
+    principal: str
+    groups: tuple[str, ...]
+    collection_id: str
+    document_id: str
+    version: int
+    batch_id: str = ""
+    request_id: str = ""
+    payload_digest: str = ""
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRequest:
+    """What a request_id was used for: the digest of its payload, and the jobs that it was answered with, in order."""
+
+    payload_digest: str
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A job in a worker's hands. entry_id: of the queue's entry that is acknowledged when the job ends."""
+
+    entry_id: str
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a delivered job ended: state is a final one; reason and message say why it failed."""
+
+    delivery: Delivery
+    state: JobState
+    failure_reason: str = ""
+    failure_message: str = ""

@@ -98,21 +98,26 @@ def chunk_id(document_id: str, version: int, ordinal: int) -> str:
 
 
 def embedding_text(chunk: Chunk) -> str:
-    """What the model embeds for a chunk: its title and headings, then its text. The only place that says so."""
-    prefix = embedding_prefix(chunk.title, chunk.heading_path)
+    """What the model embeds for a chunk: title and headings on one line, then its text. The only place that says
+    so. A name that the text itself begins with is not said twice."""
+    first_line = chunk.text.split("\n", 1)[0].lstrip("# ").strip()
+    prefix = embedding_prefix(chunk.title, chunk.heading_path, first_line)
     return f"{prefix}\n{chunk.text}" if prefix else chunk.text
 
 
 MAX_PREFIX_CHARS = 240
 
 
-def embedding_prefix(title: str, heading_path: Sequence[str]) -> str:
-    """Title and headings on one line, repeated names once, at most MAX_PREFIX_CHARS (the innermost are kept)."""
+def embedding_prefix(title: str, heading_path: Sequence[str], first_line: str = "") -> str:
+    """Title and headings on one line, each name once and without `first_line`, at most MAX_PREFIX_CHARS (the title
+    and the innermost headings are kept)."""
+    seen = {"", first_line.casefold()}
     names: list[str] = []
     for name in (title, *heading_path):
-        if name and name.casefold() not in {n.casefold() for n in names}:
+        if name.casefold() not in seen:
+            seen.add(name.casefold())
             names.append(name)
-    while len(names) > 2 and sum(len(n) + 3 for n in names) > MAX_PREFIX_CHARS:
+    while len(names) > 2 and sum(len(name) + 3 for name in names) > MAX_PREFIX_CHARS:
         del names[1]
     return " > ".join(names)[:MAX_PREFIX_CHARS]
 

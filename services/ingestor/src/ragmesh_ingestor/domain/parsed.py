@@ -43,7 +43,7 @@ class ParsedDocument:
     blocks: tuple[Block, ...]
 
 
-MAX_TITLE_CHARS = 300
+MAX_TITLE_CHARS = 500
 MAX_HEADING_CHARS = 200
 
 

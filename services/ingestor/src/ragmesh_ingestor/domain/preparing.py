@@ -1,0 +1,179 @@
+"""The first stage of a job: from its delivery to passages that can be embedded.
+
+A job that needs no work any more (its collection or document is gone, its version is active already) or cannot be
+done (its original is gone, its content cannot be parsed) ends here, without touching the others of its group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragmesh_backends.model.collection import IndexRef
+from ragmesh_backends.model.document import (
+    Chunk,
+    ChunkRow,
+    DocumentVersion,
+    MediaType,
+    ReadyVersion,
+    VersionRecord,
+    VersionState,
+)
+from ragmesh_backends.model.graph import ChunkEntities
+from ragmesh_backends.model.job import Delivery, JobState
+from ragmesh_ingestor.domain.blob_keys import parsed_key
+from ragmesh_ingestor.domain.chunking import chunks_of
+from ragmesh_ingestor.domain.entities import entities_of
+from ragmesh_ingestor.domain.passage import ParsedPassages, ParseFailure, ParseRequest
+from ragmesh_ingestor.domain.ports import Blobs, Parser, Records
+from ragmesh_servicekit.errors import NotFound, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ends. recorded: the record store knows already (or has nothing to know)."""
+
+    delivery: Delivery
+    state: JobState
+    reason: str = ""
+    message: str = ""
+    recorded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A job to try again: it may have been us rather than the document."""
+
+    delivery: Delivery
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A delivery with the version it is for: pending, or active already when an earlier attempt got that far and
+    could not say so."""
+
+    delivery: Delivery
+    record: VersionRecord
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A document on its way to the stores. vectors, (chunks, dimension), is filled by the embedding stage. text: the
+    parsed text when it has to be stored, None when it is the original. taken_at: the loop's time of the delivery."""
+
+    delivery: Delivery
+    record: VersionRecord
+    title: str
+    chunks: list[Chunk]
+    entities: list[ChunkEntities]
+    text: str | None
+    taken_at: float
+    vectors: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    @property
+    def index(self) -> IndexRef:
+        return self.record.index
+
+    @property
+    def version(self) -> DocumentVersion:
+        return DocumentVersion(self.record.document_id, self.record.version)
+
+    @property
+    def parsed_key(self) -> str:
+        return self.record.blob_key if self.text is None else parsed_key(self.record.blob_key)
+
+    def rows(self) -> list[ChunkRow]:
+        """What the vector store is given."""
+        return [ChunkRow(chunk, vector) for chunk, vector in zip(self.chunks, self.vectors, strict=True)]
+
+    def ready(self) -> ReadyVersion:
+        """What the record store is given."""
+        return ReadyVersion(
+            document_id=self.record.document_id,
+            version=self.record.version,
+            title=self.title,
+            chunks=tuple(self.chunks),
+            parsed_key=self.parsed_key,
+        )
+
+
+class Preparer:
+    def __init__(self, records: Records, blobs: Blobs, parser: Parser) -> None:
+        self._records = records
+        self._blobs = blobs
+        self._parser = parser
+
+    async def locate(self, deliveries: Sequence[Delivery]) -> list[Located | Ended]:
+        """What each delivery is about, in order. Raises Unavailable when the record store does not answer."""
+        return await asyncio.gather(*(self._locate(delivery) for delivery in deliveries))
+
+    async def prepare(self, located: Sequence[Located], taken_at: float) -> list[Prepared | Ended | Interrupted]:
+        """Passages of each document, in order. Raises Unavailable when blobs or the parser do not answer."""
+        originals = await asyncio.gather(*(self._original(one.record.blob_key) for one in located))
+        requests = [
+            ParseRequest(data, one.record.media_type, one.record.title)
+            for one, data in zip(located, originals, strict=True)
+            if data is not None
+        ]
+        parsed = iter(await self._parser.parse(requests))
+        results: list[Prepared | Ended | Interrupted] = []
+        for one, data in zip(located, originals, strict=True):
+            if data is None:
+                results.append(
+                    Ended(
+                        one.delivery,
+                        JobState.DEAD_LETTERED,
+                        Reason.CONTENT_INVALID,
+                        "the stored original is gone; send the document again",
+                        recorded=False,
+                    )
+                )
+            else:
+                results.append(_prepared(one, data, next(parsed), taken_at))
+        return results
+
+    async def _locate(self, delivery: Delivery) -> Located | Ended:
+        job = delivery.job
+        try:
+            record = await self._records.get_version(job.tenant, job.collection_id, job.document_id, job.version)
+        except NotFound:
+            return Ended(delivery, JobState.CANCELLED, message="the collection or the document was deleted")
+        match record.state:
+            case VersionState.PENDING | VersionState.ACTIVE:
+                return Located(delivery, record)
+            case VersionState.RETIRED:
+                return Ended(delivery, JobState.CANCELLED, message="the document was deleted or sent again")
+            case VersionState.FAILED:
+                return Ended(delivery, JobState.DEAD_LETTERED, Reason.CONTENT_INVALID, record.failure)
+
+    async def _original(self, key: str) -> bytes | None:
+        try:
+            return await self._blobs.get(key)
+        except NotFound:
+            return None
+
+
+def _prepared(
+    one: Located, data: bytes, parsed: ParsedPassages | ParseFailure, taken_at: float
+) -> Prepared | Ended | Interrupted:
+    if isinstance(parsed, ParseFailure):
+        if parsed.repeatable:
+            return Interrupted(one.delivery, parsed.reason, parsed.message)
+        return Ended(one.delivery, JobState.DEAD_LETTERED, parsed.reason, parsed.message, recorded=False)
+    record = one.record
+    chunks = chunks_of(parsed.text, record.document_id, record.version, parsed.title, parsed.passages)
+    return Prepared(
+        delivery=one.delivery,
+        record=record,
+        title=parsed.title,
+        chunks=chunks,
+        entities=entities_of(chunks, parsed.passages),
+        text=parsed.text if record.media_type is MediaType.HTML else None,
+        taken_at=taken_at,
+    )
