@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from ragmesh_backends.model.document import ChunkRow, DocumentVersion
+from ragmesh_retriever.domain.catalogue import Catalogue
 from ragmesh_retriever.domain.results import SearchRequest, SearchResult
 from ragmesh_retriever.domain.search import Search
 from support.small_stores import (
@@ -26,6 +30,7 @@ class Bench:
         *,
         hidden: frozenset[DocumentVersion] | None = frozenset(),
         unready: frozenset[DocumentVersion] = frozenset(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.faults = Faults()
         docs = collection()
@@ -38,6 +43,7 @@ class Bench:
             embedder=SmallEmbedder(self.faults),
             records=self.records,
             visibility=self.visibility,
+            catalogue=Catalogue(self.records, clock=clock),
         )
 
     async def search(self, request: SearchRequest) -> SearchResult:

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ragmesh_backends.model.collection import Collection
+from ragmesh_retriever.domain.legs import bounded, share_of_remaining
 from ragmesh_retriever.domain.ports import Records
 from ragmesh_servicekit.errors import DeadlineExceeded, NotFound, Unavailable
+
+ASK_SHARE = 0.3
+"""Of the time that a request has left, for asking the record store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class Catalogue:
             self._entries.move_to_end(key)
             return entry.collection
         try:
-            collection = await self._records.get_collection(tenant, collection_id)
+            ask = self._records.get_collection(tenant, collection_id)
+            collection = await bounded("records", share_of_remaining(ASK_SHARE), ask)
         except NotFound:
             self._entries.pop(key, None)
             raise

@@ -37,7 +37,7 @@ class Legs:
     async def attempt(self, part: Part, seconds: float, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of `work`, or None when the leg failed, which `failures` then says."""
         try:
-            return await bounded(seconds, work)
+            return await bounded(part.value.lower(), seconds, work)
         except (Unavailable, DeadlineExceeded) as error:
             self.failures[part] = error
             return None
@@ -56,11 +56,17 @@ class Legs:
         return tuple(part for part in Part if part in self.failures)
 
 
-async def bounded(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """`work` within `seconds`, which it sees as its deadline; DeadlineExceeded when they are over."""
+async def bounded(name: str, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """`work` within `seconds`, which it sees as its deadline. When they are over: Unavailable naming the dependency
+    while the request itself has time left, DeadlineExceeded when it has not."""
+    clock = asyncio.timeout(seconds)
     try:
         with deadline.scope(seconds):
-            async with asyncio.timeout(seconds):
+            async with clock:
                 return await work
-    except TimeoutError as error:
-        raise DeadlineExceeded("a leg of the search ran out of its share of the time") from error
+    except (TimeoutError, DeadlineExceeded) as error:
+        if isinstance(error, TimeoutError) and not clock.expired():
+            raise  # not this clock: an adapter let it through
+        if deadline.remaining() == 0.0:
+            raise DeadlineExceeded("the deadline of the request has passed") from error
+        raise Unavailable.dependency(name, f"{name} did not answer in its share of the time") from error

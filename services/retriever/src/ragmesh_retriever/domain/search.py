@@ -42,7 +42,6 @@ MAX_LEG_LIMIT = 1024
 FIRST_WAVE_SHARE = 0.6
 """Of the time left, for everything that starts at once; one hung leg leaves the rest for an answer without it."""
 
-CATALOGUE_SHARE = 0.3
 VISIBILITY_SHARE = 0.2
 HIDDEN_RECORD_SHARE = 0.3
 """Of the time left, for the live set of hidden versions and, after it, for the record: together less than the first
@@ -96,9 +95,7 @@ class Search:
         """At most request.top_k hits, best first. NotFound: no such collection. Unavailable, DeadlineExceeded: no
         leg that the mode needs answered, or what must stay hidden is not known. FailedPrecondition: the collection
         was embedded by another model."""
-        collection = await bounded(
-            share_of_remaining(CATALOGUE_SHARE), self._catalogue.get(tenant, request.collection_id)
-        )
+        collection = await self._catalogue.get(tenant, request.collection_id)
         try:
             return await self._run(collection, request)
         except NotFound:  # the index is not where the catalogue said
@@ -109,7 +106,7 @@ class Search:
         legs = Legs()
         wave = await self._first_wave(legs, collection, request)
         if wave.dense is None and wave.bm25 is None:
-            raise next(iter(legs.failures.values()))
+            raise next(legs.failures[part] for part in (Part.DENSE, Part.BM25) if part in legs.failures)
         if request.mode in {SearchMode.DENSE, SearchMode.BM25}:
             found = (wave.dense if request.mode is SearchMode.DENSE else wave.bm25) or []
             hits = explain.single(request.mode, found, _best([hit.chunk for hit in found], request), request.explain)
@@ -172,12 +169,12 @@ class Search:
     async def _hidden(self, index: IndexRef) -> Hidden:
         """What readers must not see, by the live set; by the record when the set was lost or does not answer."""
         try:
-            hidden = await bounded(share_of_remaining(VISIBILITY_SHARE), self._visibility.hidden(index))
+            hidden = await bounded("visibility", share_of_remaining(VISIBILITY_SHARE), self._visibility.hidden(index))
         except (Unavailable, DeadlineExceeded):
             hidden = None
         if hidden is not None:
             return hidden
-        return await bounded(share_of_remaining(HIDDEN_RECORD_SHARE), self._records.hidden_versions(index))
+        return await bounded("records", share_of_remaining(HIDDEN_RECORD_SHARE), self._records.hidden_versions(index))
 
     def _dense(self, index: IndexRef, vector: NDArray[np.float32], request: SearchRequest) -> Fetch:
         return lambda limit: self._vectors.dense(index, vector, limit, where=request.where)
