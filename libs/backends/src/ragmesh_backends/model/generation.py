@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+NO_ANSWER_SENTENCE = "The documents do not contain an answer to this question."
+"""What is said, word for word, when the passages support no answer; it carries no citation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -50,9 +53,12 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ModelUsage:
+    """What one call cost, in the model's tokens. estimated: the model sent no counts, `TokenEstimate` made them."""
+
     model: str
     prompt_tokens: int
     completion_tokens: int
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
