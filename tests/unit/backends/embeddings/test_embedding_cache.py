@@ -29,9 +29,12 @@ def test_two_processes_that_start_at_once_leave_one_good_graph(tmp_path: Path) -
     assert _left(folder) == FILES
 
 
-async def test_a_damaged_graph_is_built_again(tmp_path: Path, embedding_cache: Path) -> None:
+async def test_a_damaged_graph_is_built_again_and_a_killed_builders_files_go(
+    tmp_path: Path, embedding_cache: Path
+) -> None:
     folder = tmp_path / "copy"
     copytree(embedding_cache, folder)
+    (folder / f".building-{cache.GRAPH_NAME}-killed").mkdir()
     path = folder / cache.GRAPH_NAME
     with path.open("r+b") as file:
         file.seek(1_000_000)

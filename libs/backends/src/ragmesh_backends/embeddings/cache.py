@@ -14,6 +14,7 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,8 +32,13 @@ log = structlog.get_logger()
 MODULE = "ragmesh_backends.embeddings.cache"
 GRAPH_NAME = f"{weights.MODEL_NAME}-{weights.WEIGHTS_SHA256[:12]}-int8-v{weights.GRAPH_VERSION}.onnx"
 
+_BUILDING = f".building-{GRAPH_NAME}-"
+
 BUILD_CAP_SECONDS = 120.0
 """A build takes about 3 s on 2 cores; waiting for another process's build is included."""
+
+REFUSED = 3
+"""Exit code of the child when the last line it wrote is a sentence for the user."""
 
 
 async def graph(cache_dir: Path) -> Path:
@@ -77,7 +83,10 @@ def _build(cache_dir: Path) -> None:
     from ragmesh_backends.embeddings import graph as builder
 
     tensors = weights.load(weights.installed().weights)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=cache_dir) as folder:
+    # Under the lock nobody else builds: what lies there was left by a process that was killed.
+    for abandoned in cache_dir.glob(f"{_BUILDING}*"):
+        shutil.rmtree(abandoned)
+    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=cache_dir) as folder:
         made = Path(folder) / GRAPH_NAME
         builder.quantise(builder.build(tensors), made)
         digest = _digest_path(made)
@@ -110,10 +119,6 @@ async def _build_in_child(cache_dir: Path) -> None:
     if child.returncode != 0:
         log.error("embeddings.build_failed", exit_code=child.returncode, stderr=stderr.decode("utf-8", "replace"))
         raise weights.unusable("building the embedding model's graph failed; the log has the reason")
-
-
-REFUSED = 3
-"""Exit code of the child when the last line it wrote is a sentence for the user."""
 
 
 def main() -> int:
