@@ -315,8 +315,10 @@ async def test_ingesting_into_one_index_changes_no_score_of_another(
 @pytest.mark.parametrize(
     ("language", "text", "question"),
     [
+        (Language.ENGLISH, "the cafés of São Paulo", "sao"),
         (Language.GERMAN, "Die Häuser der Stadt", "Haus"),
         (Language.FRENCH, "les chevaux courent", "cheval"),
+        (Language.FRENCH, "les élèves courent", "eleve"),
         (Language.SPANISH, "las casas grandes", "grande"),
         (Language.ITALIAN, "le città e i gatti", "gatto"),
         (Language.PORTUGUESE, "as casas brancas", "casa"),
@@ -324,7 +326,7 @@ async def test_ingesting_into_one_index_changes_no_score_of_another(
         (Language.NONE, "Plain Words", "plain"),
     ],
 )
-async def test_each_language_stems_its_own_words(
+async def test_each_language_stems_its_own_words_and_folds_accents(
     vectors: MilvusVectors, new_ref: Callable[[], IndexRef], language: Language, text: str, question: str
 ) -> None:
     ref = new_ref()
@@ -360,6 +362,30 @@ async def test_more_indexes_than_may_be_loaded_all_answer(address: str, new_ref:
             assert [documents(hits) for hits in found] == [[ref.name] for ref in refs]
     finally:
         await few.close()
+
+
+async def test_processes_that_release_each_others_indexes_still_find_everything(
+    address: str, new_ref: Callable[[], IndexRef]
+) -> None:
+    processes = [MilvusVectors(address, max_loaded=1) for _ in range(2)]
+    refs = [new_ref() for _ in range(3)]
+    try:
+        for ref in refs:
+            await processes[0].create_index(ref, SPEC)
+            await processes[0].insert(ref, [row(f"d{i}") for i in range(20)])
+
+        async def ask(process: MilvusVectors, turn: int) -> list[int]:
+            ref = refs[turn % 3]
+            return [
+                len(await process.bm25(ref, "words", 10, where=ALL)),
+                len(await process.dense(ref, unit(1), 10, where=ALL)),
+            ]
+
+        found = await asyncio.gather(*(ask(process, turn) for turn in range(40) for process in processes))
+        assert found == [[10, 10]] * 80
+    finally:
+        for process in processes:
+            await process.close()
 
 
 async def test_a_request_out_of_time_is_told_so(vectors: MilvusVectors, index: IndexRef) -> None:

@@ -68,6 +68,8 @@ def command(home: Path, *, log_level: str = "ERROR") -> StoreCommand:
         env={
             search_path: str(library),
             "GLOG_log_dir": str(folder),
+            "GLOG_minloglevel": "1",
+            "GLOG_max_log_size": "16",
             "TMPDIR": str(folder),
         },
         log_path=home.absolute() / "logs" / "milvus.log",

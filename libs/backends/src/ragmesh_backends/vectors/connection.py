@@ -59,6 +59,11 @@ class StoreRefused(Exception):
         return Internal("the vector store refused a call that the mesh should not have made")
 
 
+def absent() -> NotFound:
+    """What is said of an index that the store does not have."""
+    return NotFound("the collection has no index in the vector store", reason=Reason.COLLECTION_NOT_FOUND)
+
+
 class MilvusConnection:
     """A channel that is opened by the first call, in the loop of that call.
 
@@ -126,7 +131,7 @@ class MilvusConnection:
         if status.code == 0 and status.error_code == 0:
             return reply
         if status.code == _COLLECTION_NOT_FOUND:
-            raise NotFound("the collection has no index in the vector store", reason=Reason.COLLECTION_NOT_FOUND)
+            raise absent()
         if status.code in _NOT_LOADED:
             raise NotLoaded(method)
         raise StoreRefused(method, status)

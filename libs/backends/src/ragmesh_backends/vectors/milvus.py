@@ -8,6 +8,7 @@ behind for a moment; the ingestor's read-back and the visibility rule cover that
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -19,14 +20,14 @@ from ragmesh_backends.model.collection import IndexRef, IndexSpec
 from ragmesh_backends.model.document import ChunkRow, DocumentVersion, ScoredChunk
 from ragmesh_backends.model.search import SearchFilter
 from ragmesh_backends.vectors import requests, rows, schema
-from ragmesh_backends.vectors.connection import MilvusConnection, NotLoaded, StoreRefused
+from ragmesh_backends.vectors.connection import DEPENDENCY, MilvusConnection, NotLoaded, StoreRefused, absent
 from ragmesh_backends.vectors.contract import common_pb2, milvus_pb2
 from ragmesh_backends.vectors.expressions import Expression, OneOf
 from ragmesh_backends.vectors.keys import is_chunk_id, seen_by, version_key
 from ragmesh_backends.vectors.requests import VERSION_KEY
 from ragmesh_backends.vectors.residency import Residency
 from ragmesh_backends.vectors.tracing import span
-from ragmesh_servicekit.errors import InvalidArgument, NotFound
+from ragmesh_servicekit.errors import InvalidArgument, NotFound, Unavailable
 
 log = structlog.get_logger()
 
@@ -35,6 +36,8 @@ MAX_HITS = 16_384
 """Milvus' bound of a search."""
 WRITE_SECONDS_PER_TIMEOUT = 6
 """A slice of 500 rows takes longer than a search: its cap is this many time-outs."""
+
+LOAD_POLL_SECONDS = 0.05
 
 Result = TypeVar("Result")
 
@@ -220,17 +223,22 @@ class MilvusVectors:
     async def _on(
         self, index: IndexRef, work: Callable[[], Awaitable[Result]], cap_seconds: float | None = None
     ) -> Result:
-        """Do it on a loaded collection, once more if another process has released it."""
+        """Do it on a loaded collection, once more if another process has released it. While one process releases a
+        collection and another uses it, milvus-lite may say for a moment that it does not exist: so it is asked."""
         requests.check_name(index.name)
-        async with self._connection.bounded(cap_seconds), self._residency.using(index.name):
+        async with self._connection.bounded(cap_seconds):
             try:
-                return await work()
-            except NotLoaded:
-                await self._residency.reload(index.name)
-                return await work()
-            except NotFound:
+                async with self._residency.using(index.name):
+                    return await work()
+            except (NotLoaded, NotFound) as error:
                 self._residency.forget(index.name)
-                raise
+                if not await self._has(index.name):
+                    raise absent() from error
+            try:
+                async with self._residency.using(index.name):
+                    return await work()
+            except NotFound as error:
+                raise Unavailable.dependency(DEPENDENCY) from error
 
     async def _has(self, name: str) -> bool:
         request = milvus_pb2.HasCollectionRequest(collection_name=name)
@@ -241,8 +249,15 @@ class MilvusVectors:
             return False
 
     async def _load(self, name: str) -> None:
+        """A server answers LoadCollection before it has loaded, so wait; the cap of the operation bounds it."""
         request = milvus_pb2.LoadCollectionRequest(collection_name=name, replica_number=1)
         await self._connection.call("LoadCollection", request, common_pb2.Status)
+        ask = milvus_pb2.GetLoadStateRequest(collection_name=name)
+        while True:
+            reply = await self._connection.call("GetLoadState", ask, milvus_pb2.GetLoadStateResponse)
+            if reply.state == common_pb2.LoadState.LoadStateLoaded:
+                return
+            await asyncio.sleep(LOAD_POLL_SECONDS)
 
     async def _release(self, name: str) -> None:
         request = milvus_pb2.ReleaseCollectionRequest(collection_name=name)

@@ -48,13 +48,8 @@ class Residency:
             if not self._in_use[name]:
                 del self._in_use[name]
 
-    async def reload(self, name: str) -> None:
-        """Load it although it was believed loaded."""
-        self._loaded.pop(name, None)
-        await self._admit(name)
-
     def forget(self, name: str) -> None:
-        """It was dropped."""
+        """It was dropped, or another process released it: the next use loads it."""
         self._loaded.pop(name, None)
 
     async def _admit(self, name: str) -> None:

@@ -159,31 +159,47 @@ def scored(
     fields: Sequence[schema_pb2.FieldData], chunk_ids: Sequence[str], scores: Sequence[float]
 ) -> list[ScoredChunk]:
     """The chunks of a reply, in its order. The store sends the fields in any order."""
-    strings: dict[str, Sequence[str]] = {}
-    numbers: dict[str, Sequence[int]] = {}
+    strings: dict[str, list[str]] = {}
+    numbers: dict[str, list[int]] = {}
     vectors: NDArray[np.float32] | None = None
     for field in fields:
         if field.field_name == DENSE:
             vectors = _floats(field.vectors.float_vector).reshape(-1, field.vectors.dim)
         elif field.type == schema_pb2.DataType.VarChar:
-            strings[field.field_name] = field.scalars.string_data.data
+            strings[field.field_name] = list(field.scalars.string_data.data)
         elif field.type == schema_pb2.DataType.Int64:
-            numbers[field.field_name] = field.scalars.long_data.data
-    found = []
-    for i, (chunk_id, score) in enumerate(zip(chunk_ids, scores, strict=True)):
-        page = numbers["page"][i]
-        headings = strings["heading_path"][i]
-        chunk = Chunk(
-            chunk_id=chunk_id,
-            document_id=strings["document_id"][i],
-            version=numbers["version"][i],
-            ordinal=numbers["ordinal"][i],
-            text=strings["passage"][i][numbers["text_offset"][i] :],
-            title=strings["title"][i],
-            heading_path=() if headings == "[]" else tuple(json.loads(headings)),
-            start=numbers["start_offset"][i],
-            end=numbers["end_offset"][i],
-            page=None if page == _NO_PAGE else page,
+            numbers[field.field_name] = list(field.scalars.long_data.data)
+    if not chunk_ids:
+        return []
+    chunks = [
+        Chunk(
+            chunk_id,
+            document_id,
+            version,
+            ordinal,
+            text[offset:],
+            title,
+            () if headings == "[]" else tuple(json.loads(headings)),
+            start,
+            end,
+            None if page == _NO_PAGE else page,
         )
-        found.append(ScoredChunk(chunk, score, None if vectors is None else vectors[i]))
-    return found
+        for chunk_id, document_id, version, ordinal, text, offset, title, headings, start, end, page in zip(
+            chunk_ids,
+            strings["document_id"],
+            numbers["version"],
+            numbers["ordinal"],
+            strings["passage"],
+            numbers["text_offset"],
+            strings["title"],
+            strings["heading_path"],
+            numbers["start_offset"],
+            numbers["end_offset"],
+            numbers["page"],
+            strict=True,
+        )
+    ]
+    return [
+        ScoredChunk(chunk, score, None if vectors is None else vectors[i])
+        for i, (chunk, score) in enumerate(zip(chunks, scores, strict=True))
+    ]
