@@ -34,7 +34,7 @@ Hidden = frozenset[DocumentVersion]
 Fetch = Callable[[int], Coroutine[Any, Any, list[ScoredChunk]]]
 
 LEG_LIMIT = 64
-"""Hits of each leg that are fused. 50 to 100 measure within half a point on MuSiQue and SciFact."""
+"""Hits of each leg that are fused. 50 to 100 measure within .6 points on MuSiQue and SciFact."""
 
 MAX_LEG_LIMIT = 1024
 """Hits of one leg at most, when hidden versions or a document's quota took too many of them."""

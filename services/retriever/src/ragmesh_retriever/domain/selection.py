@@ -7,7 +7,7 @@ The next passage is the one with the highest
 
 and whatever it mentions gets a link before the one after it is chosen. No training, no model call. Measured on the
 way (MuSiQue R@5, SciFact nDCG@10): a penalty of .2 x similarity to what is chosen costs a point on both, because a
-copy covers nothing new and so falls by itself; links of passages that are good but not chosen cost one as well.
+copy covers nothing new and so falls by itself; links of passages that are good but not chosen cost one on MuSiQue.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from ragmesh_retriever.domain.coverage import Coverage
 from ragmesh_retriever.domain.links import LINK_WEIGHT, LinkMap, worth
 
 COVERAGE_WEIGHT = 0.4
-"""What a passage gains that covers all of a question; .2 to .5 measure within a point on both sets."""
+"""What a passage gains that covers all of a question; .2 to .5 measure within 1.6 points of R@5 on MuSiQue
+and half a point of nDCG on SciFact."""
 
 TITLE_WEIGHT = 0.2
 """What a title or heading that holds all of a question gains (own coverage of the title is a signal that
