@@ -1,9 +1,10 @@
 """MiniLM in process: texts to unit vectors on threads of its own, so that the event loop stays free.
 
-Each text is one run of the graph on one core, and `threads` runs go on side by side. Measured on 2 cores (400
-MuSiQue passages, mean 104 tokens; texts a second): 2 runs of 1 text 254, one text on 2 threads 150, padded batches
-of 16 and 32 on 2 threads 130 and 105, and only the first gives a text the same vector in any company (`graph.py`
-says why). Spinning threads gain nothing when every run has one thread, and would take the neighbours' cores.
+Each text is one run of the graph on one core, and `threads` runs go on side by side. Measured on 2 cores in texts a
+second (400 MuSiQue passages, mean 104 tokens): 2 runs of one text at once 186, one text on 2 threads 145, padded
+batches of 16 and 32 on 2 threads 133 and 109; the first is 254 without a slow fusion (below). Only runs of one text
+give a text the same vector in any company (`graph.py` says why), and they are nearer to the float32 model: SciFact
+nDCG@10 .644, in batches .639, published .645. Threads of a run that spin are of no use when it has only one.
 
 Queries have threads of their own: behind a document each would wait 5 to 20 ms for a core that the system can
 share out at once.
