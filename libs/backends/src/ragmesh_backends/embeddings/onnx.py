@@ -3,8 +3,8 @@
 Each text is one run of the graph on one core, and `threads` runs go on side by side. Measured on 2 cores in texts a
 second (400 MuSiQue passages, mean 104 tokens): 2 runs of one text at once 186, one text on 2 threads 145, padded
 batches of 16 and 32 on 2 threads 133 and 109; the first is 254 without a slow fusion (below). Only runs of one text
-give a text the same vector in any company (`graph.py` says why), and they are nearer to the float32 model: SciFact
-nDCG@10 .644, in batches .639, published .645. Threads of a run that spin are of no use when it has only one.
+give a text the same vector in any company (`graph.py` says why). SciFact's nDCG@10 is .644 with the vectors alone;
+the float32 model's published figure is .645. Threads that spin are of no use to a run that has only one.
 
 Queries have threads of their own: behind a document each would wait 5 to 20 ms for a core that the system can
 share out at once.
