@@ -3,9 +3,9 @@
 A set of passages answers a question when together they hold its words. Words are compared by their first six
 letters (truncation stands in for stemming in every language that is written with letters; 5 and 6 measure alike,
 no truncation loses .8 points of nDCG on SciFact). A word's weight is its inverse document frequency among the
-candidates: what tells candidates apart, whatever the size of the corpus, and no store has to be asked for it. Words that every
-candidate holds, stop words among them, weigh almost nothing; a word that none holds cannot be covered and is not
-counted.
+candidates: what tells candidates apart, whatever the size of the corpus, and no store has to be asked for it. Words
+that every candidate holds, stop words among them, weigh almost nothing; a word that none holds cannot be covered and
+is not counted.
 """
 
 from __future__ import annotations
