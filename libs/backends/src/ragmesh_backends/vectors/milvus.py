@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from ragmesh_backends.model.collection import IndexRef, IndexSpec
 from ragmesh_backends.model.document import ChunkRow, DocumentVersion, ScoredChunk
 from ragmesh_backends.model.search import SearchFilter
-from ragmesh_backends.vectors import requests, rows, schema
+from ragmesh_backends.vectors import requests, schema
 from ragmesh_backends.vectors.connection import DEPENDENCY, MilvusConnection, NotLoaded, StoreRefused, absent
 from ragmesh_backends.vectors.contract import common_pb2, milvus_pb2
 from ragmesh_backends.vectors.expressions import Expression, OneOf
 from ragmesh_backends.vectors.keys import is_chunk_id, seen_by, version_key
 from ragmesh_backends.vectors.requests import VERSION_KEY
 from ragmesh_backends.vectors.residency import Residency
+from ragmesh_backends.vectors.rows import scored, slices, upsert
 from ragmesh_backends.vectors.tracing import span
 from ragmesh_servicekit.errors import InvalidArgument, NotFound, Unavailable
 
@@ -98,19 +99,19 @@ class MilvusVectors:
         async with self._connection.bounded():
             return await self._has(index.name)
 
-    async def insert(self, index: IndexRef, rows_: Sequence[ChunkRow]) -> None:
+    async def insert(self, index: IndexRef, rows: Sequence[ChunkRow]) -> None:
         """Write rows, replacing those of the same chunk_id. On return every search of this process finds them. When it
         fails some rows may have been written: writing all of them again is harmless."""
-        with span("insert", rows=len(rows_)):
-            for part in rows.slices(rows_):
-                request = rows.upsert(index.name, part)
+        with span("insert", rows=len(rows)):
+            for part in slices(rows):
+                request = upsert(index.name, part)
 
                 async def write(request: milvus_pb2.UpsertRequest = request) -> None:
                     await self._connection.call("Upsert", request, milvus_pb2.MutationResult)
 
                 await self._on(index, write, self._write_seconds)
-            if rows_:
-                last = OneOf("chunk_id", [rows_[-1].chunk.chunk_id])
+            if rows:
+                last = OneOf("chunk_id", [rows[-1].chunk.chunk_id])
                 await self._query(index, last, [VERSION_KEY], strong=True)
 
     async def count_version(self, index: IndexRef, version: DocumentVersion) -> int:
@@ -182,7 +183,7 @@ class MilvusVectors:
             fields = [*schema.DISPLAYED, schema.DENSE] if with_vectors else list(schema.DISPLAYED)
             reply = await self._query(index, seen_by(where, OneOf("chunk_id", wanted)), fields)
             found = requests.strings(reply.fields_data, "chunk_id")
-            by_id = {hit.chunk.chunk_id: hit for hit in rows.scored(reply.fields_data, found, [0.0] * len(found))}
+            by_id = {hit.chunk.chunk_id: hit for hit in scored(reply.fields_data, found, [0.0] * len(found))}
             return [by_id[chunk_id] for chunk_id in wanted if chunk_id in by_id]
 
     async def _search(
@@ -207,7 +208,7 @@ class MilvusVectors:
         if reply is None:
             return []
         results = reply.results
-        hits = rows.scored(results.fields_data, results.ids.str_id.data, results.scores)
+        hits = scored(results.fields_data, results.ids.str_id.data, results.scores)
         return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.chunk_id))
 
     async def _is_empty(self, index: IndexRef) -> bool:
