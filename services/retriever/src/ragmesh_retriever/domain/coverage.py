@@ -42,7 +42,7 @@ _ASCII = bytes(ord(chr(code).lower()) if chr(code).isalnum() else 32 for code in
 
 
 def fold(text: str) -> str:
-    """The words of `text` as tokens.words() finds them, with blanks between and around. It takes a twentieth of the
+    """The words of `text` as tokens.words() finds them, with blanks between and around. It takes about a fifth of the
     time, because it runs for every candidate of every question: what is ASCII but for a few signs goes by bytes."""
     if not text.isascii():
         text = _FOREIGN.sub(lambda run: run.group().translate(_FOLDING), text)
