@@ -27,8 +27,8 @@ from ragmesh_backends.vectors.keys import is_chunk_id, seen_by, version_key
 from ragmesh_backends.vectors.requests import VERSION_KEY
 from ragmesh_backends.vectors.residency import Residency
 from ragmesh_backends.vectors.rows import scored, slices, upsert
-from ragmesh_backends.vectors.tracing import span
 from ragmesh_servicekit.errors import InvalidArgument, NotFound, Unavailable
+from ragmesh_servicekit.telemetry.tracing import span
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class MilvusVectors:
     async def create_index(self, index: IndexRef, spec: IndexSpec) -> None:
         """Make the collection and its search indexes; what is there already is left as it is."""
         requests.check_name(index.name)
-        with span("create_index"):
+        with span("vectors.create_index", db_system_name="milvus"):
             async with self._connection.bounded(self._write_seconds):
                 await self._connection.call(
                     "CreateCollection", schema.create_collection(index.name, spec), common_pb2.Status
@@ -85,7 +85,7 @@ class MilvusVectors:
     async def drop_index(self, index: IndexRef) -> None:
         """Delete the collection and every row of it; one that is not there is no error."""
         requests.check_name(index.name)
-        with span("drop_index"):
+        with span("vectors.drop_index", db_system_name="milvus"):
             async with self._connection.bounded(self._write_seconds):
                 self._residency.forget(index.name)
                 request = milvus_pb2.DropCollectionRequest(collection_name=index.name)
@@ -102,7 +102,7 @@ class MilvusVectors:
     async def insert(self, index: IndexRef, rows: Sequence[ChunkRow]) -> None:
         """Write rows, replacing those of the same chunk_id. On return every search of this process finds them. When it
         fails some rows may have been written: writing all of them again is harmless."""
-        with span("insert", rows=len(rows)):
+        with span("vectors.insert", db_system_name="milvus", ragmesh_rows=len(rows)):
             for part in slices(rows):
                 request = upsert(index.name, part)
 
@@ -121,7 +121,7 @@ class MilvusVectors:
     async def count_versions(self, index: IndexRef, versions: Sequence[DocumentVersion]) -> dict[DocumentVersion, int]:
         """As count_version, of several in one round trip for every 256 of them; an absent one counts 0."""
         counts = dict.fromkeys(versions, 0)
-        with span("count_versions", versions=len(counts)):
+        with span("vectors.count_versions", db_system_name="milvus", ragmesh_versions=len(counts)):
             for part in _parts(list(counts)):
                 by_key = {version_key(version): version for version in part}
                 reply = await self._query(index, OneOf(VERSION_KEY, list(by_key)), [VERSION_KEY], strong=True)
@@ -131,7 +131,7 @@ class MilvusVectors:
 
     async def delete_versions(self, index: IndexRef, versions: Sequence[DocumentVersion]) -> None:
         """Delete every row of these versions; those that have none are no error."""
-        with span("delete_versions", versions=len(versions)):
+        with span("vectors.delete_versions", db_system_name="milvus", ragmesh_versions=len(versions)):
             for part in _parts(list(dict.fromkeys(versions))):
                 request = requests.delete(index.name, OneOf(VERSION_KEY, [version_key(version) for version in part]))
 
@@ -153,7 +153,7 @@ class MilvusVectors:
         Which of several equal ones at the very limit are left out is the store's choice.
 
         vector: (dimension,), as long as the index's. with_vectors: each hit carries its own vector."""
-        with span("dense", limit=limit):
+        with span("vectors.dense", db_system_name="milvus", ragmesh_limit=limit):
             query = requests.vector_query(vector)
             return await self._search(index, schema.DENSE, query, limit, where, with_vectors)
 
@@ -168,7 +168,7 @@ class MilvusVectors:
     ) -> list[ScoredChunk]:
         """As `dense`, of the highest BM25 score over title, headings and text. text is taken as words, whatever it
         holds; [] when it has none but stop words."""
-        with span("bm25", limit=limit):
+        with span("vectors.bm25", db_system_name="milvus", ragmesh_limit=limit):
             query = requests.text_query(text)
             return await self._search(index, schema.LEXICAL, query, limit, where, with_vectors)
 
@@ -179,7 +179,7 @@ class MilvusVectors:
         wanted = [chunk_id for chunk_id in dict.fromkeys(chunk_ids) if is_chunk_id(chunk_id)]
         if not wanted:
             return []
-        with span("fetch", ids=len(wanted)):
+        with span("vectors.fetch", db_system_name="milvus", ragmesh_ids=len(wanted)):
             fields = [*schema.DISPLAYED, schema.DENSE] if with_vectors else list(schema.DISPLAYED)
             reply = await self._query(index, seen_by(where, OneOf("chunk_id", wanted)), fields)
             found = requests.strings(reply.fields_data, "chunk_id")
