@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ragmesh_backends.model.key import KeyRecord
-from ragmesh_servicekit.api_key import new_key, parse
 from ragmesh_gateway.domain.ports import KeyStore
 from ragmesh_gateway.domain.scopes import ALL_SCOPES, DATA_SCOPES, TENANTS_ADMIN
+from ragmesh_servicekit.api_key import new_key, parse
 from ragmesh_servicekit.errors import InvalidArgument, PermissionDenied, Reason, Unauthenticated, Unavailable
 from ragmesh_servicekit.identity import Identity
 

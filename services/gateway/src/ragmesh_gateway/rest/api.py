@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ragmesh_gateway.rest import upload
 from ragmesh_gateway.rest.decoding import fill, from_query, parse_body
 from ragmesh_gateway.rest.encoding import to_json
-from ragmesh_gateway.rest.observed import Observed
+from ragmesh_gateway.rest.observed import CLIENT_CLOSED_REQUEST, Observed
 from ragmesh_gateway.rest.openapi import OpenApi
 from ragmesh_gateway.rest.problem import problem
 from ragmesh_gateway.rest.routes import Match, Routes
@@ -27,7 +27,6 @@ from ragmesh_servicekit.status import to_mesh_error
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_CLIENT_CLOSED_REQUEST = 499  # nginx's convention; nobody receives it, logs and metrics show it
 
 Page = Callable[[], Awaitable[Response]]
 
@@ -65,8 +64,8 @@ class RestApi:
         try:
             response = await self._dispatch(request, request_id, observed)
         except ClientDisconnect:
-            observed.finish(_CLIENT_CLOSED_REQUEST)
-            return Response(status_code=_CLIENT_CLOSED_REQUEST)
+            observed.finish(CLIENT_CLOSED_REQUEST)
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         except Exception as error:
             failure = to_mesh_error(error)
             answer = problem(failure, request_id, observed.trace_id, getattr(failure, "http_status", None))
@@ -106,7 +105,7 @@ class RestApi:
         else:
             if body.strip():
                 raise InvalidArgument("body: this method takes none", reason=Reason.MALFORMED_REQUEST)
-            fields = from_query(message.DESCRIPTOR, request.query_params.multi_items())
+            fields = from_query(found.method.descriptor.input_type, request.query_params.multi_items())
         for name, value in found.variables.items():
             if fields.get(name, value) != value:
                 raise InvalidArgument.field(name, "differs from the one in the path")

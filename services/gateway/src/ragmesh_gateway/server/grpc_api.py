@@ -24,7 +24,7 @@ def add_public_api(server: grpc.aio.Server, endpoints: Endpoints) -> None:
 
 
 def _handler(method: Method, endpoints: Endpoints) -> grpc.RpcMethodHandler[Any, Any]:
-    codecs = {"request_deserializer": method.request.FromString, "response_serializer": _serialize}
+    codecs: dict[str, Any] = {"request_deserializer": method.request.FromString, "response_serializer": _serialize}
     if method.client_streaming:
 
         async def upload(requests: AsyncIterator[Message], context: grpc.aio.ServicerContext[Any, Any]) -> Message:

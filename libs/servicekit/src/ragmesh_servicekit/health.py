@@ -1,0 +1,107 @@
+"""Health: whether this process lives and takes calls, and how its dependencies are.
+
+"" is liveness: the loop turns. The service's name is readiness: warmed and not draining. A dependency that is down
+fails neither, because a shared store that is down must not take every replica out of the balancer; it is reported, logged
+when it changes, and a metric.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+
+from ragmesh_servicekit.errors import MeshError
+from ragmesh_servicekit.telemetry import metrics
+
+log = structlog.get_logger()
+
+Serving = health_pb2.HealthCheckResponse.ServingStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A dependency. `probe` returns when it answers and raises when it does not; it is asked every `every_seconds` and
+    given `timeout_seconds`."""
+
+    name: str
+    probe: Callable[[], Awaitable[object]]
+    every_seconds: float = 5.0
+    timeout_seconds: float = 2.0
+
+
+@dataclass(slots=True)
+class CheckResult:
+    state: str = "unknown"  # ok | down | unknown
+    detail: str = ""
+    checked_at: float = field(default_factory=time.time)
+
+
+class Health:
+    """The health of one process. `servicer` is grpc.health.v1; `report` is what /healthz shows."""
+
+    def __init__(self, service: str, checks: tuple[Check, ...] = ()) -> None:
+        self.service = service
+        self.servicer = HealthServicer()
+        self._checks = checks
+        self._results = {check.name: CheckResult() for check in checks}
+        self.ready = False
+
+    async def set_ready(self, ready: bool) -> None:
+        """Turn readiness on or off."""
+        self.ready = ready
+        await self.servicer.set("", Serving.SERVING)
+        await self.servicer.set(self.service, Serving.SERVING if ready else Serving.NOT_SERVING)
+
+    async def drain(self) -> None:
+        """Not ready any more, for good: later changes are ignored."""
+        self.ready = False
+        await self.servicer.enter_graceful_shutdown()
+
+    async def check_once(self) -> None:
+        """Ask every dependency once, at the same time."""
+        await asyncio.gather(*(self._ask(check) for check in self._checks))
+
+    async def watch(self) -> None:
+        """Ask every dependency at its interval; runs until cancelled."""
+        await asyncio.gather(*(self._repeat(check) for check in self._checks))
+
+    def report(self) -> dict[str, object]:
+        """JSON: ready, and the state of each dependency."""
+        return {
+            "service": self.service,
+            "ready": self.ready,
+            "checks": {
+                name: {"state": result.state, "detail": result.detail} for name, result in self._results.items()
+            },
+        }
+
+    def all_ok(self) -> bool:
+        return all(result.state == "ok" for result in self._results.values())
+
+    async def _repeat(self, check: Check) -> None:
+        while True:
+            await self._ask(check)
+            await asyncio.sleep(check.every_seconds)
+
+    async def _ask(self, check: Check) -> None:
+        state, detail = "ok", ""
+        try:
+            async with asyncio.timeout(check.timeout_seconds):
+                await check.probe()
+        except TimeoutError:
+            state, detail = "down", f"no answer within {check.timeout_seconds:g} s"
+        except MeshError as error:
+            state, detail = "down", error.message
+        except Exception as error:
+            state, detail = "down", type(error).__name__
+        before = self._results[check.name].state
+        self._results[check.name] = CheckResult(state, detail)
+        metrics.DEPENDENCY_UP.labels(check.name).set(state == "ok")
+        if state != before and not (before == "unknown" and state == "ok"):
+            (log.info if state == "ok" else log.warning)("dependency." + state, dependency=check.name, detail=detail)

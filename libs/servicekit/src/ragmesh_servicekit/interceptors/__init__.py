@@ -1,0 +1,1 @@
+"""What surrounds every call, written once for all four kinds of call."""

@@ -1,0 +1,264 @@
+"""One process of the mesh: start, serve, drain.
+
+    async with Process("retriever", settings.process) as process:
+        vectors = await process.enter(...)       # resources, closed in reverse
+        add_..._to_server(servicer, process.server)
+        process.spawn("sweeper", sweeper.run())  # named tasks; one that dies stops the process
+        await process.serve()
+
+Shutdown order: not ready -> hooks that stop taking work -> still serving while balancers notice -> health watches end,
+`server.stop(grace)` -> handlers that grpc forgot are awaited -> tasks are cancelled, hooks give work back -> resources
+close in reverse -> spans are flushed. The first SIGTERM or SIGINT drains, the second exits with 128 + its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc.aio
+import structlog
+import uvloop
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from ragmesh_servicekit.admin import admin_app
+from ragmesh_servicekit.errors import MeshError
+from ragmesh_servicekit.health import Check, Health
+from ragmesh_servicekit.http_server import HttpServer, http_server
+from ragmesh_servicekit.interceptors.server import HandlerRegistry, MeshServerInterceptor
+from ragmesh_servicekit.logs import configure_logs
+from ragmesh_servicekit.ports import PortTaken, describe_taken
+from ragmesh_servicekit.process_settings import ProcessSettings
+from ragmesh_servicekit.settings import SettingsError
+from ragmesh_servicekit.telemetry.setup import configure_tracing
+from ragmesh_servicekit.tokens import TokenVerifier
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+START_WAIT_SECONDS = 30.0
+"""How long the start waits for dependencies before it serves without them, and says so."""
+
+FLUSH_SECONDS = 2.0
+
+
+class Process:
+    """The parts that every process has, put together. `name` is the service's, and the audience of its tokens;
+    `services` are the full names that reflection shows; `stop` is set from outside in tests."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ProcessSettings,
+        *,
+        grpc_port: int,
+        verify_identity: bool = True,
+        services: tuple[str, ...] = (),
+        stop: asyncio.Event | None = None,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.registry = HandlerRegistry()
+        self.health = Health(name)
+        self._grpc_port = grpc_port
+        self._verify_identity = verify_identity
+        self._checks: list[Check] = []
+        self._services = services
+        self._stack = AsyncExitStack()
+        self._tasks: dict[asyncio.Task[Any], str] = {}
+        self._on_drain: list[Callable[[], Awaitable[None]]] = []
+        self._after_drain: list[Callable[[], Awaitable[None]]] = []
+        self._https: list[HttpServer] = []
+        self._stop = stop or asyncio.Event()
+        self._failure: BaseException | None = None
+        self._provider: Any = None
+        self.server: grpc.aio.Server
+        self.port = grpc_port
+
+    async def __aenter__(self) -> Process:
+        telemetry = self.settings.telemetry
+        configure_logs(self.name, telemetry.instance, telemetry.log_level)
+        self._provider = configure_tracing(
+            self.name, telemetry.instance or self.name, telemetry.otlp_endpoint, telemetry.sample_ratio
+        )
+        verifier = TokenVerifier(self.settings.identity.parsed(), self.name) if self._verify_identity else None
+        self.server = grpc.aio.server(
+            interceptors=[MeshServerInterceptor(self.registry, verifier)], options=self._options()
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.server)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._stack.aclose()
+        finally:
+            if self._provider is not None:
+                await asyncio.to_thread(self._provider.force_flush, int(FLUSH_SECONDS * 1000))
+                await asyncio.to_thread(self._provider.shutdown)
+
+    def _options(self) -> list[tuple[str, int]]:
+        server = self.settings.server
+        age = int(server.connection_age_seconds * 1000)
+        return [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", server.max_message_bytes),
+            ("grpc.max_send_message_length", server.max_message_bytes),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.max_ping_strikes", 0),
+            ("grpc.max_connection_age_ms", age),
+            ("grpc.max_connection_age_grace_ms", 3_600_000),
+        ]
+
+    # -- composing ---------------------------------------------------------------------------------
+
+    async def enter(self, resource: AbstractAsyncContextManager[T]) -> T:
+        """Open a resource; it closes in reverse order when the process ends."""
+        return await self._stack.enter_async_context(resource)
+
+    def closing(self, resource: T, close: Callable[[], Awaitable[object]]) -> T:
+        """Keep a resource that is open already and close it with the others."""
+        self._stack.push_async_callback(close)
+        return resource
+
+    def check(self, name: str, probe: Callable[[], Awaitable[object]]) -> None:
+        """Watch a dependency."""
+        self._checks.append(Check(name, probe))
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a task for as long as the process lives. One that ends with an error stops the process with it."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks[task] = name
+        task.add_done_callback(self._task_done)
+        return task
+
+    def on_drain(self, hook: Callable[[], Awaitable[None]]) -> None:
+        """Run when draining begins: stop taking new work."""
+        self._on_drain.append(hook)
+
+    def after_drain(self, hook: Callable[[], Awaitable[None]]) -> None:
+        """Run when no call is left: give unfinished work back."""
+        self._after_drain.append(hook)
+
+    async def serve_http(self, app: Any, host: str, port: int, variable: str) -> HttpServer:
+        """Serve HTTP beside gRPC; drained with it."""
+        server = await self.enter(http_server(app, host, port, variable))
+        self._https.append(server)
+        return server
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or task.exception() is None:
+            return
+        log.error("task.died", task=self._tasks[task], exc_info=task.exception())
+        if self._failure is None:
+            self._failure = task.exception()
+        self._stop.set()
+
+    # -- serving -----------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Start, serve until the first signal or the end of a task, drain. Raises the error of a task that died."""
+        self.health = self.health if not self._checks else self._with_checks()
+        admin = self.settings.admin
+        await self.enter(http_server(admin_app(self.health), admin.host, admin.port, "RAGMESH_ADMIN_PORT"))
+        self._bind()
+        self._listen_for_signals()
+        await self._await_dependencies()
+        if self._checks:
+            self.spawn("health", self.health.watch())
+        await self.server.start()
+        await self.health.set_ready(True)
+        log.info("serving", port=self.port)
+        await self._stop.wait()
+        await self._drain()
+        if self._failure is not None:
+            raise self._failure
+
+    def _with_checks(self) -> Health:
+        health = Health(self.name, tuple(self._checks))
+        health.servicer = self.health.servicer
+        return health
+
+    def _bind(self) -> None:
+        server = self.settings.server
+        try:
+            self.port = self.server.add_insecure_port(f"{server.host}:{self._grpc_port}")
+        except RuntimeError as error:
+            raise PortTaken(describe_taken("RAGMESH_GRPC_PORT", server.host, self._grpc_port)) from error
+        if server.reflection:
+            names = [*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
+            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self.server)
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def on_signal(number: signal.Signals) -> None:
+            if self._stop.is_set():
+                os._exit(128 + number)
+            log.info("stopping", signal=number.name)
+            self._stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal, number)
+
+    async def _await_dependencies(self) -> None:
+        """Give dependencies a moment; then serve without those that are down."""
+        deadline = asyncio.get_running_loop().time() + START_WAIT_SECONDS
+        while not self._stop.is_set():
+            await self.health.check_once()
+            if self.health.all_ok():
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                log.warning("serving_degraded", report=self.health.report()["checks"])
+                return
+            await asyncio.sleep(0.25)
+
+    async def _drain(self) -> None:
+        server = self.settings.server
+        log.info("draining", in_flight=len(self.registry))
+        await self.health.drain()
+        for hook in self._on_drain:
+            await hook()
+        await asyncio.sleep(server.drain_seconds)
+        await asyncio.gather(
+            self.server.stop(server.grace_seconds), *(http.stop(server.grace_seconds) for http in self._https)
+        )
+        await self.registry.wait(1.0)
+        for hook in self._after_drain:
+            await hook()
+        log.info("drained")
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """The entry of every `__main__`: uvloop, and failures of the start as one line each with exit code 2."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+    except SettingsError as error:
+        sys.exit(_fail(error.problems))
+    except PortTaken as error:
+        sys.exit(_fail((str(error),)))
+    except MeshError as error:
+        sys.exit(_fail((error.message,)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(problems: tuple[str, ...]) -> int:
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    return 2

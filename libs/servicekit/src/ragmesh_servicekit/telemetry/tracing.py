@@ -1,0 +1,78 @@
+"""Spans around what leaves the process, and the W3C context that ties processes together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+AttributeValue = str | int | float | bool
+
+
+@contextmanager
+def span(
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.CLIENT,
+    parent: Context | None = None,
+    links: tuple[Link, ...] = (),
+    **attributes: AttributeValue,
+) -> Iterator[Span]:
+    """A span around a call. An error sets its status and leaves only the error's type, never its text; cancellation is
+    not an error but is noted. Attribute names: `_` becomes `.` (`rpc_method` is `rpc.method`)."""
+    tracer = trace.get_tracer("ragmesh")
+    dotted = {key.replace("_", "."): value for key, value in attributes.items()}
+    with tracer.start_as_current_span(
+        name,
+        context=parent,
+        kind=kind,
+        attributes=dotted,
+        links=links,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as current:
+        try:
+            yield current
+        except asyncio.CancelledError:
+            current.set_attribute("cancelled", True)
+            raise
+        except Exception as error:
+            current.set_attribute("error.type", type(error).__name__)
+            current.set_status(Status(StatusCode.ERROR))
+            raise
+
+
+def inject(carrier: dict[str, str]) -> dict[str, str]:
+    """Add traceparent and tracestate of the current span."""
+    _PROPAGATOR.inject(carrier)
+    return carrier
+
+
+def extract(carrier: Mapping[str, str]) -> Context:
+    """The remote parent that a carrier names."""
+    return _PROPAGATOR.extract(carrier)
+
+
+def current_traceparent() -> str:
+    """The traceparent of the current span, "" when there is none."""
+    return inject({}).get("traceparent", "")
+
+
+def link_to(traceparent: str) -> tuple[Link, ...]:
+    """A link to a remote span, for work that goes on after the request that caused it; () when there is none."""
+    context = trace.get_current_span(extract({"traceparent": traceparent})).get_span_context() if traceparent else None
+    return (Link(context),) if context is not None and context.is_valid else ()
+
+
+def current_ids() -> tuple[str, str]:
+    """trace id and span id of the current span in hexadecimal, empty when there is none."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return "", ""
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
