@@ -56,6 +56,7 @@ class SeenRequest:
     body: dict[str, Any]
     pieces_sent: int = 0
     complete: bool = False
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
     disconnected: asyncio.Event = field(default_factory=asyncio.Event)
     disconnected_at: float | None = None  # time.monotonic()
 
@@ -203,6 +204,7 @@ async def _answer(writer: asyncio.StreamWriter, script: Script, seen: SeenReques
     await _event(writer, _chunk(seen, {"role": "assistant", "content": ""}))
     for index, piece in enumerate((*script.pieces, None)):
         if script.stall_after == index:
+            seen.stalled.set()
             while True:
                 await asyncio.sleep(0.02)
                 if script.comments_while_stalled:

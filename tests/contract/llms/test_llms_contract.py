@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import pytest
-from support.openai_server import OpenAIServer, Script
 
 from ragmesh_backends.llms.extractive import ExtractiveAnswerer
 from ragmesh_backends.llms.openai_chat import OpenAIChat
@@ -23,6 +22,7 @@ from ragmesh_backends.model.generation import (
     Passage,
     TextDelta,
 )
+from support.openai_server import OpenAIServer, Script
 
 PASSAGES = (
     Passage(1, "c1", "Tides", "The moon pulls on the sea. That pull makes two tides a day. Ships wait for them."),
