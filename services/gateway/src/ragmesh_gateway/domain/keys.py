@@ -13,7 +13,14 @@ from ragmesh_backends.model.key import KeyRecord
 from ragmesh_gateway.domain.ports import KeyStore
 from ragmesh_gateway.domain.scopes import ALL_SCOPES, DATA_SCOPES, TENANTS_ADMIN
 from ragmesh_servicekit.api_key import new_key, parse
-from ragmesh_servicekit.errors import InvalidArgument, PermissionDenied, Reason, Unauthenticated, Unavailable
+from ragmesh_servicekit.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    Unauthenticated,
+    Unavailable,
+)
 from ragmesh_servicekit.identity import Identity
 
 _NOBODY = "0" * 64
@@ -68,8 +75,11 @@ class KeyRing:
         if cached is not None and self._monotonic() - cached.at < self._fresh:
             self._cache.move_to_end(key_id)
             return cached.record
+        record: KeyRecord | None
         try:
             record = await self._store.get(key_id)
+        except NotFound:
+            record = None
         except Unavailable:
             if cached is not None and cached.record is not None and self._monotonic() - cached.at < self._stale:
                 return cached.record
@@ -122,9 +132,12 @@ class Keys:
         """Make sure that a key given by the operator exists, with every scope. Raises InvalidArgument when it is not a
         well-formed key."""
         record = self._record_of(key, tenant, name, ALL_SCOPES, (), None)
-        existing = await self._store.get(record.key_id)
-        if existing is None or existing.secret_sha256 != record.secret_sha256:
-            await self._store.put(record)
+        try:
+            if (await self._store.get(record.key_id)).secret_sha256 == record.secret_sha256:
+                return
+        except NotFound:
+            pass
+        await self._store.put(record)
 
     async def list(self, caller: Identity, after: str, limit: int) -> Sequence[KeyRecord]:
         """The caller's tenant's keys after an id, sorted by id."""

@@ -30,8 +30,8 @@ class KeyStore(Protocol):
         """Insert, or replace the record of the same key_id."""
         ...
 
-    async def get(self, key_id: str) -> KeyRecord | None:
-        """The record, also when it is revoked or expired; None when there is none. Raises Unavailable."""
+    async def get(self, key_id: str) -> KeyRecord:
+        """The record, also when it is revoked or expired. Raises NotFound when there is none; Unavailable."""
         ...
 
     async def list(self, tenant: str, after: str, limit: int) -> Sequence[KeyRecord]:

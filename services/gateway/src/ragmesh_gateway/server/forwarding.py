@@ -8,10 +8,9 @@ name is in `RENAMED`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
-import grpc
-import grpc.aio
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -20,6 +19,7 @@ from ragmesh.gateway.v1 import documents_pb2
 from ragmesh.ingestor.v1 import ingestor_pb2
 from ragmesh_gateway.server.contract import Method
 from ragmesh_gateway.server.endpoints import Handler
+from ragmesh_servicekit.channel import MeshChannel
 
 RENAMED = {"UploadDocument": "SubmitDocument"}
 FORWARDED_SERVICES = (
@@ -33,7 +33,7 @@ CREATE_DOCUMENT = "/ragmesh.gateway.v1.DocumentService/CreateDocument"
 class IngestorForwarder:
     """Handlers that call the ingestor over `channel`, which carries deadline, identity and trace."""
 
-    def __init__(self, channel: grpc.aio.Channel, methods: tuple[Method, ...]) -> None:
+    def __init__(self, channel: MeshChannel, methods: tuple[Method, ...]) -> None:
         self._channel = channel
         self._inner = ingestor_pb2.DESCRIPTOR.services_by_name["IngestorService"]
         self._methods = [m for m in methods if m.service in FORWARDED_SERVICES and m.path != CREATE_DOCUMENT]
@@ -92,12 +92,9 @@ class IngestorForwarder:
         )
 
         async def forward(request: Message) -> AsyncGenerator[Any, None]:
-            replies = call(request)
-            try:
+            async with aclosing(call(request)) as replies:
                 async for reply in replies:
                     yield reply
-            finally:
-                replies.cancel()
 
         return forward
 

@@ -1,0 +1,90 @@
+"""Where the stores are: settings that several services share, so that they are named once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragmesh_servicekit.settings import SettingsError, setting
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsSettings:
+    """The record store, which holds the graph as well."""
+
+    url: str = setting("RAGMESH_RECORDS_URL", doc="The record and graph store: `sqlite:/path/to/file`, for one host.")
+
+    def sqlite_path(self) -> Path:
+        """The file. Raises SettingsError for another kind of store."""
+        return _path(self.url, "sqlite:", "RAGMESH_RECORDS_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class VectorsSettings:
+    """Milvus."""
+
+    url: str = setting("RAGMESH_VECTORS_URL", doc="Milvus: `unix:/path`, `host:port` or `http(s)://host:port`.")
+    token: str = setting("RAGMESH_VECTORS_TOKEN", "", doc="Milvus' token, `user:password`.", secret=True)
+    timeout_seconds: float = setting(
+        "RAGMESH_VECTORS_TIMEOUT_SECONDS",
+        5.0,
+        doc="The longest wait for an answer.",
+        minimum=0.1,
+        maximum=60,
+    )
+    max_loaded: int = setting(
+        "RAGMESH_VECTORS_MAX_LOADED",
+        12,
+        doc="Collections kept loaded by each process; about 60 MB each in the embedded Milvus.",
+        minimum=1,
+        maximum=10_000,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """Redis for state: jobs, queue, hidden versions."""
+
+    url: str = setting("RAGMESH_STATE_URL", doc="Redis for state: `unix:///path` or `redis://host/0`.", secret=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Redis for caches, apart from state: a full cache must not stop the queue."""
+
+    url: str = setting("RAGMESH_CACHE_URL", doc="Redis for caches; another one than for state.", secret=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobsSettings:
+    """Originals and manifests."""
+
+    url: str = setting("RAGMESH_BLOBS_URL", doc="Originals and manifests: `file:/path/to/folder`.")
+
+    def folder(self) -> Path:
+        """The folder. Raises SettingsError for another kind of store."""
+        return _path(self.url, "file:", "RAGMESH_BLOBS_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSettings:
+    """The embedding model in process."""
+
+    models_dir: Path = setting("RAGMESH_MODELS_DIR", doc="The folder in which the built model graph is kept.")
+    threads: int = setting(
+        "RAGMESH_EMBEDDING_THREADS", 2, doc="Texts embedded at the same time, one thread each.", minimum=1, maximum=64
+    )
+    max_tokens: int = setting(
+        "RAGMESH_EMBEDDING_MAX_TOKENS",
+        256,
+        doc="Word pieces of a passage that the model reads; words count in full. The same for retriever and ingestor.",
+        minimum=32,
+        maximum=512,
+    )
+
+
+def _path(url: str, scheme: str, variable: str) -> Path:
+    path = url.removeprefix(scheme).removeprefix("//")
+    if not url.startswith(scheme) or not path.startswith("/"):
+        raise SettingsError([f"{variable}: must be `{scheme}/absolute/path` (it is {url!r})"])
+    return Path(path)

@@ -1,0 +1,65 @@
+"""The composition root of the retriever: every object and task of the process is made here."""
+
+from __future__ import annotations
+
+from ragmesh.retriever.v1 import retriever_pb2, retriever_pb2_grpc
+from ragmesh_backends.caches.redis_cache import RedisCache
+from ragmesh_backends.embeddings.cached import CachedQueries
+from ragmesh_backends.embeddings.onnx import OnnxEmbedder
+from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
+from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
+from ragmesh_backends.redis.client import connect
+from ragmesh_backends.sqlite.database import Database
+from ragmesh_backends.vectors.milvus import MilvusVectors
+from ragmesh_backends.visibility.redis_visibility import RedisVisibility
+from ragmesh_retriever.domain.catalogue import Catalogue
+from ragmesh_retriever.domain.search import Search
+from ragmesh_retriever.server.servicer import RetrieverServicer
+from ragmesh_retriever.settings import RetrieverSettings, from_environment
+from ragmesh_servicekit.process import Process
+
+SERVICE = retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"].full_name
+QUERY_CACHE_SECONDS = 3600
+
+
+async def main() -> None:
+    """Read the settings and serve until the first signal."""
+    await serve(from_environment())
+
+
+async def serve(settings: RetrieverSettings) -> None:
+    """Serve retriever.v1."""
+    async with Process("retriever", settings.process, grpc_port=settings.grpc_port, services=(SERVICE,)) as process:
+        database = await process.enter(
+            await Database.open(settings.records.sqlite_path(), [RECORDS_SCHEMA, GRAPH_SCHEMA])
+        )
+        records, graph = SqliteRecords(database), SqliteGraph(database)
+        embedding = settings.embedding
+        embedder = await OnnxEmbedder.open(embedding.models_dir, embedding.threads, embedding.max_tokens)
+        process.closing(embedder, embedder.close)
+        await embedder.warm()
+        vectors = MilvusVectors(
+            settings.vectors.url,
+            timeout_seconds=settings.vectors.timeout_seconds,
+            max_loaded=settings.vectors.max_loaded,
+            token=settings.vectors.token,
+        )
+        process.closing(vectors, vectors.close)
+        state = connect(settings.state.url)
+        process.closing(state, state.aclose)
+        cache = connect(settings.cache.url, decode_responses=False)
+        process.closing(cache, cache.aclose)
+        visibility = RedisVisibility(state)
+        search = Search(
+            vectors=vectors,
+            graph=graph,
+            embedder=CachedQueries(embedder, RedisCache(cache, "query", QUERY_CACHE_SECONDS)),
+            records=records,
+            visibility=visibility,
+            catalogue=Catalogue(records, fresh_seconds=settings.catalogue_seconds),
+        )
+        retriever_pb2_grpc.add_RetrieverServiceServicer_to_server(RetrieverServicer(search), process.server)
+        process.check("vectors", vectors.ping)
+        process.check("records", database.ping)
+        process.check("state", visibility.ping)
+        await process.serve()
