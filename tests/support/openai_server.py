@@ -182,7 +182,7 @@ class OpenAIServer:
         gone = asyncio.create_task(reader.read(1), name="openai_server.disconnect")  # nothing is pipelined
         try:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
+            if not answer.done() or answer.exception():  # it went away in silence, or while something was sent
                 seen.disconnected_at = time.monotonic()
                 seen.disconnected.set()
                 return False

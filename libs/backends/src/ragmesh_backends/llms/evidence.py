@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragmesh_backends.llms.question import Question, terms
@@ -30,10 +30,20 @@ REDUNDANCY_WEIGHT = 0.7
 MIN_COVERAGE = 0.25
 """The share of the question's idf that the best sentence must cover, context included; less is no answer."""
 
+ADDITION_FLOOR = 0.6
+"""A further sentence must be worth at least this share of the first one's score."""
+
+TOO_MUCH_ALIKE = 0.7
+"""The share of its words that a further sentence may have in common with one that is chosen."""
+
 MAX_SENTENCE_WORDS = 70
+MAX_EVIDENCE = 64
+"""Sentences that the choice looks at; it compares them with each other, so their number is bounded."""
+
 MIN_FRAGMENT_WORDS = 6
 """A line without a final stop and with fewer words is a heading or a label, not a sentence."""
 
+_EMPHASISED = re.compile(r"(\*\*|__)[^*_]+\1[.:]?")
 _CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\([^()\s]{1,500}\)")
 _MARK = re.compile(MARK)
@@ -55,9 +65,9 @@ class Evidence:
 
 
 def quotable(text: str) -> str:
-    """The sentence as it can stand in an answer: on one line, links reduced to their text, and nothing in it that
-    reads as a citation mark (`[3]` of the source would name the wrong passage; `rows[1]` becomes `rows(1)`) or
-    opens a code span that does not end."""
+    """The sentence as it can stand in an answer: on one line, links reduced to their text, without emphasis, and
+    with nothing in it that reads as a citation mark (`[3]` of the source would name the wrong passage; `rows[1]`
+    becomes `rows(1)`) or opens a code span that does not end."""
     text = " ".join(_LINK.sub(r"\1", text).split())
     pieces, at = [], 0
     for code in _CODE.finditer(text):
@@ -68,14 +78,16 @@ def quotable(text: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    text = text.replace("`", "")
+    text = text.replace("`", "").replace("**", "").replace("__", "")
     while _MARK.search(text):  # taking one away may join the halves of another
         text = _LOOSE_MARK.sub("", _ATTACHED_MARK.sub(lambda m: f"({m[0][1:-1]})", text))
     return text
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
+    """A sentence that could be quoted, with its terms: its own, those of title and heading, those just before it."""
+
     passage: Passage
     position: int
     text: str
@@ -84,7 +96,9 @@ class _Candidate:
     previous: frozenset[str]
 
 
-def _candidates(passage: Passage) -> Iterator[_Candidate]:
+def candidates(passage: Passage) -> list[Candidate]:
+    """The sentences of a passage that can be quoted, in order. Labels, questions and overlong ones cannot."""
+    found: list[Candidate] = []
     title = frozenset(terms(passage.title))
     previous: frozenset[str] = frozenset()
     for position, sentence in enumerate(sentences(passage.text)):
@@ -92,21 +106,23 @@ def _candidates(passage: Passage) -> Iterator[_Candidate]:
         own = terms(text)
         length = len(text.split())
         whole = bool(_FINAL.search(text)) or sentence.item or length >= MIN_FRAGMENT_WORDS
-        if own and whole and length <= MAX_SENTENCE_WORDS and not text.endswith((":", "?")):
-            yield _Candidate(passage, position, text, own, title | frozenset(terms(sentence.heading)), previous)
+        label = len(own) < 2 or _EMPHASISED.fullmatch(sentence.text) or text.endswith((":", "?"))
+        if whole and not label and length <= MAX_SENTENCE_WORDS:
+            context = title | frozenset(terms(sentence.heading))
+            found.append(Candidate(passage, position, text, own, context, previous))
         previous = frozenset(own)
+    return found
 
 
-def weigh(question: Question, passages: Sequence[Passage]) -> tuple[list[Evidence], dict[str, float]]:
-    """All candidate sentences with their scores, in the order of the passages, and the idf of each question term,
-    taken over the candidates (a term that none holds has the highest)."""
-    candidates = [c for passage in passages for c in _candidates(passage)]
-    counts = Counter(t for c in candidates for t in {*c.own} & {*question.terms})
-    total = len(candidates)
+def weigh(question: Question, found: Sequence[Candidate]) -> tuple[list[Evidence], dict[str, float]]:
+    """The best candidates with their scores, best first (ties as the passages stand), and the idf of each question
+    term, taken over all candidates (a term that none holds has the highest)."""
+    counts = Counter(t for c in found for t in {*c.own} & {*question.terms})
+    total = len(found)
     idf = {t: math.log(1 + (total - counts[t] + 0.5) / (counts[t] + 0.5)) for t in question.terms}
     whole = sum(idf.values()) or 1.0
     evidence = []
-    for c in candidates:
+    for c in found:
         own = frozenset(c.own)
         held, inherited, before = 0.0, 0.0, 0.0
         for term, weight in idf.items():
@@ -124,7 +140,8 @@ def weigh(question: Question, passages: Sequence[Passage]) -> tuple[list[Evidenc
             covered = frozenset(t for t in idf if t in own or t in c.context)
             score = (coverage + together + kind) * rank
             evidence.append(Evidence(c.passage, c.position, c.text, score, covered, own))
-    return evidence, idf
+    evidence.sort(key=lambda e: (-e.score, e.passage.number, e.position))
+    return evidence[:MAX_EVIDENCE], idf
 
 
 def _proximity(own: Sequence[str], idf: dict[str, float]) -> float:
@@ -157,9 +174,7 @@ def choose(evidence: Sequence[Evidence], idf: dict[str, float], *, most: int) ->
         if not chosen:
             if sum(idf[t] for t in best.covered) / whole < MIN_COVERAGE:
                 return []
-        elif (
-            worth(best)[0] < 0.5 * chosen[0].score or max(_overlap(best.vocabulary, c.vocabulary) for c in chosen) > 0.7
-        ):
+        elif repeats(best) > TOO_MUCH_ALIKE or worth(best)[0] < ADDITION_FLOOR * chosen[0].score:
             continue
         chosen.append(best)
         covered |= best.covered

@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from ragmesh_backends.llms.evidence import Evidence, choose, readable_order, weigh
+from ragmesh_backends.llms.evidence import Candidate, Evidence, candidates, choose, readable_order, weigh
 from ragmesh_backends.llms.question import Question
 from ragmesh_backends.model.generation import (
     NO_ANSWER_SENTENCE,
@@ -27,10 +27,10 @@ from ragmesh_backends.model.token_estimate import TokenEstimate
 
 MODEL = "ragmesh-extractive"
 MAX_SENTENCES = 4
-MAX_PASSAGE_CHARACTERS = 20_000
+MAX_PASSAGE_CHARACTERS = 12_000
 """Read of one passage: ingestion makes far shorter ones, and the time of an answer stays bounded."""
 
-_CLAUSE = re.compile(r"(?:\S+\s*){1,6}")
+_CLAUSE = re.compile(r"(?:\S+\s*){1,4}")
 
 
 class ExtractiveAnswerer:
@@ -50,8 +50,11 @@ class ExtractiveAnswerer:
         question = Question.read(request.question)
         passages = [p if len(p.text) <= MAX_PASSAGE_CHARACTERS else _shortened(p) for p in request.passages]
         prompt_tokens = self._tokens.count(request.question) + sum(self._tokens.count(p.text) for p in passages)
-        await asyncio.sleep(0)
-        evidence, idf = weigh(question, passages)
+        found: list[Candidate] = []
+        for passage in passages:
+            await asyncio.sleep(0)
+            found += candidates(passage)
+        evidence, idf = weigh(question, found)
         chosen = choose(evidence, idf, most=self._max_sentences)
         await asyncio.sleep(0)
         fitting = self._within(chosen, request.max_tokens)
@@ -89,6 +92,6 @@ def _shortened(passage: Passage) -> Passage:
 
 
 def _pieces(text: str) -> list[str]:
-    """Up to six words each, blanks included: joined they are the text."""
+    """Up to four words each, blanks included: joined they are the text."""
     lead = text[: len(text) - len(text.lstrip())]
     return [(lead if i == 0 else "") + m[0] for i, m in enumerate(_CLAUSE.finditer(text.lstrip()))]

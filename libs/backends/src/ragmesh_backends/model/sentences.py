@@ -141,9 +141,9 @@ def _blocks(text: str) -> Iterator[_Block]:
         if fence:
             fence = "" if fence_mark and fence_mark[1].startswith(fence) else fence
             continue
-        underline = start >= 0 and not item and _UNDERLINE.match(line) and "\n" not in text[start:end].strip()
-        apart = not line.strip() or fence_mark or _HEADING.match(line) or _TABLE_ROW.match(line)
-        if underline:
+        rule = _UNDERLINE.match(line)
+        apart = not line.strip() or fence_mark or rule or _HEADING.match(line) or _TABLE_ROW.match(line)
+        if rule and start >= 0 and not item and "\n" not in text[start:end].strip():
             heading, start = text[start:end].strip(), -1
             continue
         bullet = _ITEM.match(line)
