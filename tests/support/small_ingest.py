@@ -257,7 +257,8 @@ class SmallParser:
 
 
 def _words(text: str) -> list[tuple[int, int]]:
-    spans, start = [], None
+    spans: list[tuple[int, int]] = []
+    start: int | None = None
     for at, character in enumerate(text + " "):
         if character.isspace():
             if start is not None:

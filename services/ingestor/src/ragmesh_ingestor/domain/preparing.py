@@ -32,6 +32,9 @@ from ragmesh_ingestor.domain.passage import ParsedPassages, ParseFailure, ParseR
 from ragmesh_ingestor.domain.ports import Blobs, Parser, Records
 from ragmesh_servicekit.errors import NotFound, Reason
 
+_PARALLEL_READS = 4
+"""Of the record store at once: it has few readers and others need them too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -111,7 +114,13 @@ class Preparer:
 
     async def locate(self, deliveries: Sequence[Delivery]) -> list[Located | Ended]:
         """What each delivery is about, in order. Raises Unavailable when the record store does not answer."""
-        return await asyncio.gather(*(self._locate(delivery) for delivery in deliveries))
+        slots = asyncio.Semaphore(_PARALLEL_READS)
+
+        async def locate(delivery: Delivery) -> Located | Ended:
+            async with slots:
+                return await self._locate(delivery)
+
+        return await asyncio.gather(*(locate(delivery) for delivery in deliveries))
 
     async def prepare(self, located: Sequence[Located], taken_at: float) -> list[Prepared | Ended | Interrupted]:
         """Passages of each document, in order. Raises Unavailable when blobs or the parser do not answer."""

@@ -7,6 +7,7 @@ the store alone, and hurts no other.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
@@ -66,7 +67,7 @@ class Storer:
             return [Ended(one.delivery, JobState.CANCELLED, message="the collection was deleted") for one in members]
         except Exception as error:  # a document's fault until it is alone and fails again
             if len(members) == 1:
-                log.exception("worker.document_refused", job_id=members[0].delivery.job.job_id)
+                log.error("worker.document_refused", job_id=members[0].delivery.job.job_id, **described(error))
                 reason, message = refusal(error)
                 return [Interrupted(members[0].delivery, reason, message)]
             log.warning("worker.group_refused", documents=len(members), error=type(error).__name__)
@@ -142,6 +143,13 @@ def refusal(error: BaseException) -> tuple[str, str]:
     if isinstance(error, MeshError):
         return error.reason, error.message
     return Internal.default_reason, "the document could not be ingested"
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """What a log may hold of an error that we did not expect: its type and place, never its text or its frames'
+    variables, which may be a document's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {"error": type(error).__name__, "at": f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""}
 
 
 def _encoded(text: str) -> bytes:

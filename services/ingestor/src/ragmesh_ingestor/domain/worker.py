@@ -24,7 +24,7 @@ from ragmesh_backends.model.job import Delivery, JobStage, JobState, Outcome
 from ragmesh_ingestor.domain.chunking import embedding_text
 from ragmesh_ingestor.domain.ports import Blobs, Embedder, Graph, Parser, Queue, Records, Vectors, Visibility
 from ragmesh_ingestor.domain.preparing import Ended, Interrupted, Located, Prepared, Preparer
-from ragmesh_ingestor.domain.storing import Storer, patiently, refusal
+from ragmesh_ingestor.domain.storing import Storer, described, patiently, refusal
 from ragmesh_servicekit.errors import MeshError, NotFound
 
 log = structlog.get_logger()
@@ -32,13 +32,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """group_documents: taken at once. group_bytes: of originals that are parsed and embedded together; a larger
+    """take_documents: taken at once. group_documents, group_bytes: of those, parsed and embedded together; a larger
     document goes alone. embed_chunks: passages for one call of the embedder. store_chunks: passages written together.
     visibility_lag_seconds: between hiding a version and its first row, longer than a reader's view of what is hidden
     may be old. heartbeat_seconds: between two signs of life of taken jobs. reclaim_idle_seconds: without a sign of
     life for so long a job is taken from its worker. max_attempts: of a document that fails for an unknown reason.
     """
 
+    take_documents: int = 128
     group_documents: int = 32
     group_bytes: int = 4 * 1024 * 1024
     embed_chunks: int = 128
@@ -129,7 +130,7 @@ class Worker:
         log.info("worker.intake_ended", owned=len(self._owned))
 
     async def _take(self) -> list[Delivery]:
-        return await self._queue.take(self._consumer, self._settings.group_documents, self._settings.block_seconds)
+        return await self._queue.take(self._consumer, self._settings.take_documents, self._settings.block_seconds)
 
     async def _begin(self, deliveries: Sequence[Delivery]) -> None:
         """Own the deliveries and put them through the first stage."""
@@ -148,7 +149,7 @@ class Worker:
         await self._end([one for one in located if isinstance(one, Ended)])
         await self._show_active([one for one in located if isinstance(one, Located)])
         pending = [one for one in located if isinstance(one, Located) and one.record.state is VersionState.PENDING]
-        for group in _groups(pending, self._settings.group_bytes):
+        for group in _groups(pending, self._settings.group_documents, self._settings.group_bytes):
             await self._prepare(group, taken_at)
 
     async def _show_active(self, located: Sequence[Located]) -> None:
@@ -163,7 +164,7 @@ class Worker:
             results = await patiently("prepare", lambda: self._preparer.prepare(group, taken_at))
         except Exception as error:
             if len(group) == 1:
-                log.exception("worker.prepare_failed", job_id=group[0].delivery.job.job_id)
+                log.error("worker.prepare_failed", job_id=group[0].delivery.job.job_id, **described(error))
                 await self._interrupt([Interrupted(group[0].delivery, *refusal(error))])
                 return
             for one in group:
@@ -204,7 +205,7 @@ class Worker:
                 parts.append(await patiently("embed", partial(self._embedder.embed_documents, part)))
         except Exception as error:
             if len(group) == 1:
-                log.exception("worker.embed_failed", job_id=group[0].delivery.job.job_id)
+                log.error("worker.embed_failed", job_id=group[0].delivery.job.job_id, **described(error))
                 await self._interrupt([Interrupted(group[0].delivery, *refusal(error))])
                 return []
             return [part for one in group for part in await self._embed([one])]
@@ -326,12 +327,12 @@ class Worker:
             log.warning("jobs.not_handed_back", jobs=len(self._owned), error=type(error).__name__)
 
 
-def _groups(located: Sequence[Located], limit_bytes: int) -> Iterator[list[Located]]:
-    """Runs of documents of at most limit_bytes together; a larger document alone."""
+def _groups(located: Sequence[Located], limit_documents: int, limit_bytes: int) -> Iterator[list[Located]]:
+    """Runs of at most limit_documents and limit_bytes; a larger document alone."""
     held: list[Located] = []
     size = 0
     for one in located:
-        if held and size + one.record.size_bytes > limit_bytes:
+        if held and (len(held) == limit_documents or size + one.record.size_bytes > limit_bytes):
             yield held
             held, size = [], 0
         held.append(one)
