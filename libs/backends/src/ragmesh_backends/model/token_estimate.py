@@ -17,7 +17,8 @@ def _of_alphabetic(word: str) -> int:
 
 
 class TokenEstimate:
-    """Counts that err on the high side for the usual byte-pair vocabularies (about +10 % on English prose): one for
+    """Counts meant to err on the high side for the usual byte-pair vocabularies (on English prose 6 % above a token
+    for four characters, 24 % above 1.3 tokens a word; not compared with any one tokenizer): one for
     each started five letters of an ASCII word, one for each started two letters of a word in another alphabet,
     one for each other visible character, Chinese, Japanese and Korean included."""
 
