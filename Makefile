@@ -56,3 +56,63 @@ lock: .venv/.dev ## write the hashed requirement files anew (make lock ARGS=--up
 clean: ## remove the environment and all caches
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- run -------------------------------------------------------------------------------------------
+
+QUESTION ?= What happens to an answer when a store is down?
+
+.PHONY: run
+run: .venv/.run ## start the whole mesh, ingest docs/, ask a question (Ctrl-C stops it)
+	@$(BIN)/ragmesh up --ingest docs --ask "$(QUESTION)"
+
+# -- test ------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: .venv/.dev ## every test that needs no more than this machine
+	@$(BIN)/pytest
+
+.PHONY: test-unit
+test-unit: .venv/.dev ## unit and contract tests only
+	@$(BIN)/pytest tests/unit tests/contract
+
+# -- check -----------------------------------------------------------------------------------------
+
+SOURCES := libs services cli tests
+
+.PHONY: check
+check: lint types rooms check-protos check-generate check-docs ## format, lint, types, import rules, contract, generated files
+
+.PHONY: lint
+lint: .venv/.dev ## format and lint
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+
+.PHONY: types
+types: .venv/.dev ## mypy, strict
+	@$(BIN)/mypy libs/servicekit/src libs/backends/src services/gateway/src services/retriever/src services/generator/src services/ingestor/src cli/src tests/support
+
+.PHONY: rooms
+rooms: .venv/.dev ## the import rules
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+.PHONY: check-protos
+check-protos: .venv/.dev ## the contract's style
+	@protos/lint.sh lint
+
+.PHONY: check-generate
+check-generate: .venv/.dev ## that the generated code is what the contract generates
+	@rm -rf .generated && protos/generate.sh ../.generated && diff -r -x py.typed -x __pycache__ protos/gen .generated && rm -rf .generated && echo "generated code is current"
+
+.PHONY: check-docs
+check-docs: .venv/.dev ## that the settings reference is what the settings say
+	@$(BIN)/python -m ragmesh_cli.reference --check docs/settings.md
+
+.PHONY: format
+format: .venv/.dev ## format and mend what can be mended
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+.PHONY: generate
+generate: .venv/.dev ## write the generated code and documents anew
+	@protos/generate.sh
+	@$(BIN)/python -m ragmesh_cli.reference docs/settings.md

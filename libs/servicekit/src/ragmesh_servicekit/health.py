@@ -1,8 +1,8 @@
 """Health: whether this process lives and takes calls, and how its dependencies are.
 
 "" is liveness: the loop turns. The service's name is readiness: warmed and not draining. A dependency that is down
-fails neither, because a shared store that is down must not take every replica out of the balancer; it is reported, logged
-when it changes, and a metric.
+fails neither, because a shared store that is down must not take every replica out of the balancer; it is reported,
+logged when it changes, and a metric.
 """
 
 from __future__ import annotations

@@ -154,6 +154,19 @@ class Process:
         """Run when no call is left: give unfinished work back."""
         self._after_drain.append(hook)
 
+    def drain_beside_calls(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Run `work` from the begin of draining on, while calls in flight finish, and wait for it after them."""
+        started: list[asyncio.Task[Any]] = []
+
+        async def begin() -> None:
+            started.append(asyncio.create_task(work(), name=name))
+
+        async def end() -> None:
+            await asyncio.gather(*started)
+
+        self.on_drain(begin)
+        self.after_drain(end)
+
     async def serve_http(self, app: Any, host: str, port: int, variable: str) -> HttpServer:
         """Serve HTTP beside gRPC; drained with it."""
         server = await self.enter(http_server(app, host, port, variable))

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
@@ -31,7 +31,12 @@ log = structlog.get_logger()
 UNGUARDED = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Answered without an identity: probes and, when it is switched on, reflection."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:  # grpc's classes take no type arguments at run time
+    Context = grpc.aio.ServicerContext[Any, Any]
+    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+    _ServerInterceptor = grpc.aio.ServerInterceptor
 
 
 class HandlerRegistry:
@@ -84,7 +89,7 @@ class ServerCall:
         return self.error.code if self.error is not None else "OK"
 
 
-class MeshServerInterceptor(grpc.aio.ServerInterceptor[Any, Any]):
+class MeshServerInterceptor(_ServerInterceptor):
     """`verifier`: None on the gateway, which authenticates in its own pipeline. `default_seconds`: the deadline of a
     call that names none."""
 

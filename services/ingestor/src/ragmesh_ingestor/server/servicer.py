@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc.aio
 
@@ -21,7 +21,10 @@ from ragmesh_servicekit.errors import InvalidArgument
 from ragmesh_servicekit.paging import PageTokens
 from ragmesh_servicekit.telemetry.tracing import current_traceparent
 
-Context = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:  # grpc's class takes no type arguments at run time
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
 PAGE_SIZE = 50
 
 

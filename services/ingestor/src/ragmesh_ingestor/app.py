@@ -1,0 +1,97 @@
+"""The composition root of the ingestor: every object and task of the process is made here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+
+from ragmesh.ingestor.v1 import ingestor_pb2, ingestor_pb2_grpc
+from ragmesh_backends.blobs.object_store import ObjectBlobs
+from ragmesh_backends.embeddings import weights
+from ragmesh_backends.embeddings.onnx import OnnxEmbedder
+from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
+from ragmesh_backends.queues.redis_jobs import RedisJobs
+from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
+from ragmesh_backends.redis.client import connect, connect_blocking, require_durable
+from ragmesh_backends.sqlite.database import Database
+from ragmesh_backends.vectors.milvus import MilvusVectors
+from ragmesh_backends.visibility.redis_visibility import RedisVisibility
+from ragmesh_ingestor.adapters.frames import ChildSettings
+from ragmesh_ingestor.adapters.parser_process import ParserPool
+from ragmesh_ingestor.domain.collections import Collections
+from ragmesh_ingestor.domain.documents import Documents
+from ragmesh_ingestor.domain.submit import Submit
+from ragmesh_ingestor.domain.sweeper import Sweeper
+from ragmesh_ingestor.domain.worker import Worker
+from ragmesh_ingestor.server.servicer import IngestorServicer
+from ragmesh_ingestor.settings import IngestorSettings, from_environment
+from ragmesh_servicekit.paging import PageTokens
+from ragmesh_servicekit.process import Process
+
+SERVICE = ingestor_pb2.DESCRIPTOR.services_by_name["IngestorService"].full_name
+
+
+async def main() -> None:
+    """Read the settings and serve until the first signal."""
+    await serve(from_environment())
+
+
+async def serve(settings: IngestorSettings) -> None:
+    """Serve ingestor.v1 and work on its queue."""
+    async with Process("ingestor", settings.process, grpc_port=settings.grpc_port, services=(SERVICE,)) as process:
+        database = await process.enter(
+            await Database.open(settings.records.sqlite_path(), [RECORDS_SCHEMA, GRAPH_SCHEMA])
+        )
+        records, graph = SqliteRecords(database), SqliteGraph(database)
+        blobs = ObjectBlobs.local(settings.blobs.folder())
+        vectors = MilvusVectors(
+            settings.vectors.url,
+            timeout_seconds=settings.vectors.timeout_seconds,
+            max_loaded=settings.vectors.max_loaded,
+            token=settings.vectors.token,
+        )
+        process.closing(vectors, vectors.close)
+        state, blocking = connect(settings.state.url), connect_blocking(settings.state.url)
+        process.closing(state, state.aclose)
+        process.closing(blocking, blocking.aclose)
+        await require_durable(state)
+        visibility, queue = RedisVisibility(state), RedisJobs(state, blocking)
+        embedding = settings.embedding
+        embedder = await OnnxEmbedder.open(embedding.models_dir, embedding.threads, embedding.max_tokens)
+        process.closing(embedder, embedder.close)
+        await embedder.warm()
+        parser = await process.enter(ParserPool(_child(settings), timeout_seconds=settings.chunking.parser_seconds))
+        await parser.warm()
+
+        submit = Submit(records, visibility, blobs, queue)
+        documents = Documents(records, visibility, blobs)
+        collections = Collections(
+            records, vectors, visibility, embedding_model=embedder.model_id, dimension=embedder.dimension
+        )
+        pages = PageTokens(next(iter(settings.process.identity.parsed().values())))
+        servicer = IngestorServicer(collections, documents, submit, queue, pages)
+        ingestor_pb2_grpc.add_IngestorServiceServicer_to_server(servicer, process.server)
+
+        consumer = f"{settings.process.telemetry.instance or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        worker = Worker(consumer, queue, records, vectors, graph, visibility, blobs, parser, embedder)
+        process.spawn("worker", worker.run())
+        process.spawn("sweeper", Sweeper(records, vectors, graph, visibility, blobs, queue).run())
+
+        process.drain_beside_calls("worker.drain", lambda: worker.drain(settings.process.server.grace_seconds))
+        process.check("vectors", vectors.ping)
+        process.check("records", database.ping)
+        process.check("state", queue.ping)
+        process.check("blobs", blobs.ping)
+        await process.serve()
+
+
+def _child(settings: IngestorSettings) -> ChildSettings:
+    chunking = settings.chunking
+    return ChildSettings(
+        tokenizer=str(weights.installed().tokenizer),
+        max_tokens=chunking.max_tokens,
+        overlap_tokens=chunking.overlap_tokens,
+        memory_bytes=chunking.parser_memory_bytes,
+        cpu_seconds=int(chunking.parser_seconds) + 1,
+    )
