@@ -154,3 +154,11 @@ def test_the_embedded_text_names_title_and_headings_once() -> None:
 def test_limits_that_make_no_sense_are_refused(size: int, overlap: int) -> None:
     with pytest.raises(ValueError, match="tokens"):
         ChunkLimits(size, overlap)
+
+
+def test_a_short_document_of_one_section_stays_whole_and_a_longer_one_is_cut() -> None:
+    sentence = "The quick brown fox jumps over the lazy dog. "
+    limits = ChunkLimits(max_tokens=64, whole_tokens=128)
+    short, longer = parse(sentence * 10, MediaType.TEXT), parse(sentence * 20, MediaType.TEXT)
+    assert len(cut(short, "", limits, spans)) == 1
+    assert len(cut(longer, "", limits, spans)) > 3

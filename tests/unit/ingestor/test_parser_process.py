@@ -28,8 +28,8 @@ TOKENIZER = weights.installed().tokenizer
 
 
 def settings(**changes: int) -> ChildSettings:
-    values = {"max_tokens": 256, "overlap_tokens": 0, "memory_bytes": 1 << 30, "cpu_seconds": 30, **changes}
-    return ChildSettings(tokenizer=str(TOKENIZER), **values)
+    values = {"max_tokens": 256, "overlap_tokens": 0, "whole_tokens": 0, "memory_bytes": 1 << 30, "cpu_seconds": 30}
+    return ChildSettings(tokenizer=str(TOKENIZER), **values | changes)
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ def _child(settings: IngestorSettings) -> ChildSettings:
         tokenizer=str(weights.installed().tokenizer),
         max_tokens=chunking.max_tokens,
         overlap_tokens=chunking.overlap_tokens,
+        whole_tokens=chunking.whole_tokens,
         memory_bytes=chunking.parser_memory_bytes,
         cpu_seconds=int(chunking.parser_seconds) + 1,
     )

@@ -27,13 +27,14 @@ READY = b"\x00RDY"
 class ChildSettings:
     """What the child is told on its command line.
 
-    tokenizer: path of the embedding model's tokenizer.json. max_tokens, overlap_tokens: see ChunkLimits.
+    tokenizer: path of the embedding model's tokenizer.json. max_tokens, overlap_tokens, whole_tokens: see ChunkLimits.
     memory_bytes: RLIMIT_AS. cpu_seconds: processor time for one document.
     """
 
     tokenizer: str
     max_tokens: int
     overlap_tokens: int
+    whole_tokens: int
     memory_bytes: int
     cpu_seconds: int
 

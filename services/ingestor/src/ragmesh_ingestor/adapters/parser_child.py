@@ -36,7 +36,7 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not end up between the answers
     spans = WordPieces(Path(settings.tokenizer)).spans
-    limits = ChunkLimits(settings.max_tokens, settings.overlap_tokens)
+    limits = ChunkLimits(settings.max_tokens, settings.overlap_tokens, settings.whole_tokens)
     answers.write(frames.READY)
     answers.flush()
     while documents := _read(requests):

@@ -36,10 +36,12 @@ _LINED = frozenset({BlockKind.CODE, BlockKind.LIST, BlockKind.TABLE})
 class ChunkLimits:
     """max_tokens: word pieces of the embedded text (title and headings, special tokens and passage), 32 or more.
     overlap_tokens: how much of the text before it a chunk repeats where a section had to be cut; at most a quarter
-    of max_tokens."""
+    of max_tokens. whole_tokens: a document of one section and at most so many word pieces is not cut, although the
+    embedding model then reads its beginning only: on SciFact's abstracts nDCG@10 is .737 so and .726 cut at 230."""
 
     max_tokens: int = 256
     overlap_tokens: int = 0
+    whole_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.max_tokens < 32:
@@ -66,7 +68,10 @@ def cut(parsed: ParsedDocument, title: str, limits: ChunkLimits, spans: Spans) -
     pieces = PieceIndex(parsed.text, spans, MAX_CHUNK_CHARS)
     packer = _Packer(parsed.text, title, limits, spans, pieces)
     passages: list[Passage] = []
-    for group in packer.groups(parsed.blocks):
+    groups = list(packer.groups(parsed.blocks))
+    if len(groups) == 1 and packer.stays_whole(groups[0]):
+        return [packer.passage(groups[0])]
+    for group in groups:
         passages.extend(packer.split(group))
     return passages
 
@@ -147,7 +152,7 @@ class _Packer:
         """One passage when the group fits, else several of about equal length."""
         budget = min(self._budget(unit.path) for unit in group)
         if self._fits(group[0].start, group[-1].end, budget):
-            yield self._passage(group)
+            yield self.passage(group)
             return
         units = list(self._refine(group, budget))
         total = sum(self._tokens(u.start, u.end) for u in units)
@@ -159,11 +164,11 @@ class _Packer:
                 so_far = self._tokens(held[0].start, held[-1].end)
                 full = not self._fits(held[0].start, unit[-1].end, budget)
                 if full or both - target > target - so_far:
-                    yield self._passage(held)
+                    yield self.passage(held)
                     held = self._overlap(held, unit, budget)
             held = held + unit
         if held:
-            yield self._passage(held)
+            yield self.passage(held)
 
     def _joins(self, held: list[_Unit], units: list[_Unit]) -> bool:
         if all(unit.kind is BlockKind.HEADING for unit in held):
@@ -174,7 +179,11 @@ class _Packer:
         b = self._tokens(units[0].start, units[-1].end)
         return min(a, b) < small and self._fits(held[0].start, units[-1].end, budget)
 
-    def _passage(self, units: Sequence[_Unit]) -> Passage:
+    def stays_whole(self, group: Sequence[_Unit]) -> bool:
+        """Whether a document that is this one section is short enough not to be cut."""
+        return self._fits(group[0].start, group[-1].end, self._limits.whole_tokens)
+
+    def passage(self, units: Sequence[_Unit]) -> Passage:
         bodies = [unit.path for unit in units if unit.kind is not BlockKind.HEADING] or [units[-1].path]
         path = bodies[0]
         for other in bodies[1:]:

@@ -120,12 +120,9 @@ def _stage(stage: JobStage) -> job_pb2.JobStage.ValueType:
 
 
 def _reason(name: str) -> errors_pb2.ErrorReason.ValueType:
-    known = f"ERROR_REASON_{name}"
-    return (
-        errors_pb2.ErrorReason.Value(known)
-        if known in errors_pb2.ErrorReason.keys()
-        else errors_pb2.ERROR_REASON_INTERNAL
-    )  # an enum wrapper has no __contains__
+    values = errors_pb2.ErrorReason.DESCRIPTOR.values_by_name
+    known = values.get(f"ERROR_REASON_{name}")
+    return errors_pb2.ErrorReason.ValueType(known.number) if known is not None else errors_pb2.ERROR_REASON_INTERNAL
 
 
 def _time(moment: datetime) -> Timestamp:
