@@ -271,7 +271,9 @@ Global___Restarting: _TypeAlias = Restarting  # noqa: Y015
 
 @_typing.final
 class StreamError(_message.Message):
-    """The stream failed; always the last event, and the call ends with the same status."""
+    """The stream failed after it had begun; always the last event, and the call ends with the same status. A failure before
+    the first event is the status alone.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -29,7 +29,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNKNOWN_FIELD: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT: the request has a field that the contract does not. Correct the request."""
     ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: the request is not JSON, not multipart, or not a message of this method."""
+    """INVALID_ARGUMENT (415 on REST when that is what its content type says): the request is not JSON, not multipart, or
+    not a message of this method.
+    """
     ERROR_REASON_CONTENT_TYPE_MISMATCH: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: the content is not what its declared type or its file name says."""
     ERROR_REASON_CONTENT_INVALID: _ErrorReason.ValueType  # 5
@@ -55,7 +57,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 15
     """NOT_FOUND: no such key, or not the caller's."""
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 16
-    """NOT_FOUND: no such route on REST."""
+    """NOT_FOUND: no such route on REST (405 when the path is one, but not for this verb)."""
     ERROR_REASON_COLLECTION_EXISTS: _ErrorReason.ValueType  # 17
     """ALREADY_EXISTS: a collection of this id exists."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 18
@@ -91,7 +93,9 @@ ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 1
 ERROR_REASON_UNKNOWN_FIELD: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT: the request has a field that the contract does not. Correct the request."""
 ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: the request is not JSON, not multipart, or not a message of this method."""
+"""INVALID_ARGUMENT (415 on REST when that is what its content type says): the request is not JSON, not multipart, or
+not a message of this method.
+"""
 ERROR_REASON_CONTENT_TYPE_MISMATCH: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: the content is not what its declared type or its file name says."""
 ERROR_REASON_CONTENT_INVALID: ErrorReason.ValueType  # 5
@@ -117,7 +121,7 @@ ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 14
 ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 15
 """NOT_FOUND: no such key, or not the caller's."""
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 16
-"""NOT_FOUND: no such route on REST."""
+"""NOT_FOUND: no such route on REST (405 when the path is one, but not for this verb)."""
 ERROR_REASON_COLLECTION_EXISTS: ErrorReason.ValueType  # 17
 """ALREADY_EXISTS: a collection of this id exists."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 18

@@ -150,7 +150,9 @@ class Explanation(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     factor: _builtins.str
-    """A constant name: `dense_rank`, `bm25_rank`, `linked_from`, `named_by_question`, `coverage`, `redundancy`."""
+    """A constant name: `dense_rank`, `bm25_rank`, `dense_normalised`, `bm25_normalised`, `linked_from`,
+    `named_by_question`, `coverage`, `title`. New ones may be added.
+    """
     value: _builtins.float
     """What it contributed to the score, or the rank for a `_rank`."""
     detail: _builtins.str

@@ -62,7 +62,8 @@ class AskServiceServicer:
 
     def AskStream(self, request, context):
         """AskStream sends the answer as it is made: sources, then tokens and citations, usage, and last `done` or `error`.
-        After `error` the call ends with the same status. Closing the stream stops the model. Errors as for Ask.
+        After `error` the call ends with the same status. A failure before the first event is the status alone, on REST
+        with its own HTTP status and a problem as the body. Closing the stream stops the model. Errors as for Ask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

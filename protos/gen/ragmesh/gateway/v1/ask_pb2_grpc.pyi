@@ -40,7 +40,8 @@ class AskServiceStub:
     """
     AskStream: _grpc.UnaryStreamMultiCallable[_ask_pb2.AskStreamRequest, _ask_pb2.AskStreamResponse]
     """AskStream sends the answer as it is made: sources, then tokens and citations, usage, and last `done` or `error`.
-    After `error` the call ends with the same status. Closing the stream stops the model. Errors as for Ask.
+    After `error` the call ends with the same status. A failure before the first event is the status alone, on REST
+    with its own HTTP status and a problem as the body. Closing the stream stops the model. Errors as for Ask.
     """
 
 @_typing.type_check_only
@@ -55,7 +56,8 @@ class AskServiceAsyncStub(AskServiceStub):
     """
     AskStream: _aio.UnaryStreamMultiCallable[_ask_pb2.AskStreamRequest, _ask_pb2.AskStreamResponse]  # type: ignore[assignment]
     """AskStream sends the answer as it is made: sources, then tokens and citations, usage, and last `done` or `error`.
-    After `error` the call ends with the same status. Closing the stream stops the model. Errors as for Ask.
+    After `error` the call ends with the same status. A failure before the first event is the status alone, on REST
+    with its own HTTP status and a problem as the body. Closing the stream stops the model. Errors as for Ask.
     """
 
 class AskServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -79,7 +81,8 @@ class AskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ask_pb2.AskStreamResponse], _abc.AsyncIterator[_ask_pb2.AskStreamResponse]]:
         """AskStream sends the answer as it is made: sources, then tokens and citations, usage, and last `done` or `error`.
-        After `error` the call ends with the same status. Closing the stream stops the model. Errors as for Ask.
+        After `error` the call ends with the same status. A failure before the first event is the status alone, on REST
+        with its own HTTP status and a problem as the body. Closing the stream stops the model. Errors as for Ask.
         """
 
 def add_AskServiceServicer_to_server(servicer: AskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

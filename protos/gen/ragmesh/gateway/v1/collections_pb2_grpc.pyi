@@ -46,8 +46,8 @@ class CollectionServiceStub:
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_collections_pb2.UpdateCollectionRequest, _collections_pb2.UpdateCollectionResponse]
     """UpdateCollection changes the name or the labels. NOT_FOUND: no such collection, or not yours."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collections_pb2.DeleteCollectionRequest, _collections_pb2.DeleteCollectionResponse]
-    """DeleteCollection removes a collection and everything in it; searches stop finding it at once. NOT_FOUND: no such
-    collection, or not yours.
+    """DeleteCollection removes a collection and everything in it. Searches stop finding it within a second: other
+    replicas may remember that long that it was there. NOT_FOUND: no such collection, or not yours.
     """
 
 @_typing.type_check_only
@@ -68,8 +68,8 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_collections_pb2.UpdateCollectionRequest, _collections_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
     """UpdateCollection changes the name or the labels. NOT_FOUND: no such collection, or not yours."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collections_pb2.DeleteCollectionRequest, _collections_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
-    """DeleteCollection removes a collection and everything in it; searches stop finding it at once. NOT_FOUND: no such
-    collection, or not yours.
+    """DeleteCollection removes a collection and everything in it. Searches stop finding it within a second: other
+    replicas may remember that long that it was there. NOT_FOUND: no such collection, or not yours.
     """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -117,8 +117,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collections_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collections_pb2.DeleteCollectionResponse, _abc.Awaitable[_collections_pb2.DeleteCollectionResponse]]:
-        """DeleteCollection removes a collection and everything in it; searches stop finding it at once. NOT_FOUND: no such
-        collection, or not yours.
+        """DeleteCollection removes a collection and everything in it. Searches stop finding it within a second: other
+        replicas may remember that long that it was there. NOT_FOUND: no such collection, or not yours.
         """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

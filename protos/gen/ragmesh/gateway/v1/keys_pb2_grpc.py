@@ -73,7 +73,8 @@ class KeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeKey(self, request, context):
-        """RevokeKey ends a key. NOT_FOUND: no such key, or not yours.
+        """RevokeKey ends a key, for good: at once on the replica that answers, within 5 seconds on the others. NOT_FOUND: no
+        such key, or not yours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,9 @@ class KeyServiceStub:
     ListKeys: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ListKeysRequest, _keys_pb2.ListKeysResponse]
     """ListKeys returns the keys of the tenant, page by page, without their secrets."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.RevokeKeyRequest, _keys_pb2.RevokeKeyResponse]
-    """RevokeKey ends a key. NOT_FOUND: no such key, or not yours."""
+    """RevokeKey ends a key, for good: at once on the replica that answers, within 5 seconds on the others. NOT_FOUND: no
+    such key, or not yours.
+    """
 
 @_typing.type_check_only
 class KeyServiceAsyncStub(KeyServiceStub):
@@ -56,7 +58,9 @@ class KeyServiceAsyncStub(KeyServiceStub):
     ListKeys: _aio.UnaryUnaryMultiCallable[_keys_pb2.ListKeysRequest, _keys_pb2.ListKeysResponse]  # type: ignore[assignment]
     """ListKeys returns the keys of the tenant, page by page, without their secrets."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.RevokeKeyRequest, _keys_pb2.RevokeKeyResponse]  # type: ignore[assignment]
-    """RevokeKey ends a key. NOT_FOUND: no such key, or not yours."""
+    """RevokeKey ends a key, for good: at once on the replica that answers, within 5 seconds on the others. NOT_FOUND: no
+    such key, or not yours.
+    """
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     """KeyService manages the keys that clients authenticate with. A tenant exists as soon as it has a key."""
@@ -86,6 +90,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.RevokeKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.RevokeKeyResponse, _abc.Awaitable[_keys_pb2.RevokeKeyResponse]]:
-        """RevokeKey ends a key. NOT_FOUND: no such key, or not yours."""
+        """RevokeKey ends a key, for good: at once on the replica that answers, within 5 seconds on the others. NOT_FOUND: no
+        such key, or not yours.
+        """
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -338,7 +338,7 @@ class BatchCreateDocumentsRequest(_message.Message):
     """
     @_builtins.property
     def documents(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.DocumentInput]:
-        """The documents, at most 200 and together at most 12 MiB."""
+        """The documents, at most 200. The whole request is at most 16 MiB as JSON and 20 MiB on gRPC."""
 
     def __init__(
         self,

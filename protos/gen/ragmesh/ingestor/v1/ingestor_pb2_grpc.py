@@ -154,8 +154,8 @@ class IngestorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCollection(self, request, context):
-        """DeleteCollection removes a collection and everything in it; searches stop finding it at once. NOT_FOUND: no such
-        collection, or not yours.
+        """DeleteCollection removes a collection and everything in it. Searches stop finding it within a second: other
+        replicas may remember that long that it was there. NOT_FOUND: no such collection, or not yours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,8 +48,8 @@ class IngestorServiceStub:
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_ingestor_pb2.UpdateCollectionRequest, _ingestor_pb2.UpdateCollectionResponse]
     """UpdateCollection changes the name or the labels. NOT_FOUND: no such collection, or not yours."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_ingestor_pb2.DeleteCollectionRequest, _ingestor_pb2.DeleteCollectionResponse]
-    """DeleteCollection removes a collection and everything in it; searches stop finding it at once. NOT_FOUND: no such
-    collection, or not yours.
+    """DeleteCollection removes a collection and everything in it. Searches stop finding it within a second: other
+    replicas may remember that long that it was there. NOT_FOUND: no such collection, or not yours.
     """
     BatchCreateDocuments: _grpc.UnaryUnaryMultiCallable[_ingestor_pb2.BatchCreateDocumentsRequest, _ingestor_pb2.BatchCreateDocumentsResponse]
     """BatchCreateDocuments takes up to 200 documents at once, all or none: one that is refused refuses the batch and
@@ -109,8 +109,8 @@ class IngestorServiceAsyncStub(IngestorServiceStub):
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_ingestor_pb2.UpdateCollectionRequest, _ingestor_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
     """UpdateCollection changes the name or the labels. NOT_FOUND: no such collection, or not yours."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_ingestor_pb2.DeleteCollectionRequest, _ingestor_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
-    """DeleteCollection removes a collection and everything in it; searches stop finding it at once. NOT_FOUND: no such
-    collection, or not yours.
+    """DeleteCollection removes a collection and everything in it. Searches stop finding it within a second: other
+    replicas may remember that long that it was there. NOT_FOUND: no such collection, or not yours.
     """
     BatchCreateDocuments: _aio.UnaryUnaryMultiCallable[_ingestor_pb2.BatchCreateDocumentsRequest, _ingestor_pb2.BatchCreateDocumentsResponse]  # type: ignore[assignment]
     """BatchCreateDocuments takes up to 200 documents at once, all or none: one that is refused refuses the batch and
@@ -197,8 +197,8 @@ class IngestorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingestor_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingestor_pb2.DeleteCollectionResponse, _abc.Awaitable[_ingestor_pb2.DeleteCollectionResponse]]:
-        """DeleteCollection removes a collection and everything in it; searches stop finding it at once. NOT_FOUND: no such
-        collection, or not yours.
+        """DeleteCollection removes a collection and everything in it. Searches stop finding it within a second: other
+        replicas may remember that long that it was there. NOT_FOUND: no such collection, or not yours.
         """
 
     @_abc_1.abstractmethod

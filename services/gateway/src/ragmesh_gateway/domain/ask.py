@@ -47,9 +47,13 @@ class Ask(Generic[Hit]):
         if found.degraded:
             yield Degraded(found.degraded)
         events = cast(AsyncGenerator[AnswerEvent[Hit], None], self._generator.generate(question, sources))
+        ended = False
         async with aclosing(events):
             async for event in events:
+                ended = isinstance(event, Done)
                 yield event
+        if not ended:
+            raise Internal("the answer ended without saying so")
 
     async def answer(self, question: Question) -> Answer[Hit]:
         """The whole answer."""
@@ -71,6 +75,4 @@ class Ask(Generic[Hit]):
                     case Done():
                         answer.done = event
         answer.text = "".join(pieces)
-        if answer.done is None:
-            raise Internal("the answer ended without saying so")
         return answer

@@ -14,6 +14,7 @@ from ragmesh_gateway.domain.ports import KeyStore
 from ragmesh_gateway.domain.scopes import ALL_SCOPES, DATA_SCOPES, TENANTS_ADMIN
 from ragmesh_servicekit.api_key import new_key, parse
 from ragmesh_servicekit.errors import (
+    AlreadyExists,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -130,14 +131,21 @@ class Keys:
 
     async def install(self, key: str, tenant: str, name: str) -> None:
         """Make sure that a key given by the operator exists, with every scope. Raises InvalidArgument when it is not a
-        well-formed key."""
+        well-formed key. One that was revoked stays so."""
         record = self._record_of(key, tenant, name, ALL_SCOPES, (), None)
+        if await self._holds(record):
+            return
         try:
-            if (await self._store.get(record.key_id)).secret_sha256 == record.secret_sha256:
-                return
+            await self._store.put(record)
+        except AlreadyExists:  # another replica was quicker, or the id is another key's
+            if not await self._holds(record):
+                raise
+
+    async def _holds(self, record: KeyRecord) -> bool:
+        try:
+            return (await self._store.get(record.key_id)).secret_sha256 == record.secret_sha256
         except NotFound:
-            pass
-        await self._store.put(record)
+            return False
 
     async def list(self, caller: Identity, after: str, limit: int) -> Sequence[KeyRecord]:
         """The caller's tenant's keys after an id, sorted by id."""

@@ -27,7 +27,7 @@ class Generator(Protocol, Generic[Hit]):
 
 class KeyStore(Protocol):
     async def put(self, record: KeyRecord) -> None:
-        """Insert, or replace the record of the same key_id."""
+        """Keep a new key; the same record again is fine. Raises AlreadyExists when the id is another one's."""
         ...
 
     async def get(self, key_id: str) -> KeyRecord:

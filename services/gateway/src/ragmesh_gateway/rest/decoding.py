@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NoReturn
@@ -28,17 +29,22 @@ _INTEGER_RANGE = {
     F.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
 MAX_DEPTH = 32
+MAX_SHOWN = 64
+_WHOLE = re.compile(r"-?[0-9]{1,20}")
+_DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?")
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
     """The JSON object of a request body; an empty body is an empty object."""
-    if not body.strip():
-        return {}
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidArgument("body: is not valid UTF-8", reason=Reason.MALFORMED_REQUEST) from error
-    except (ValueError, RecursionError) as error:
+    if not text.strip():
+        return {}
+    try:
+        value = parse_json(text)
+    except ValueError as error:
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidArgument(f"body: is not valid JSON{where}", reason=Reason.MALFORMED_REQUEST) from error
     if not isinstance(value, dict):
@@ -46,27 +52,55 @@ def parse_body(body: bytes) -> dict[str, Any]:
     return value
 
 
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError, also for NaN, numbers of absurd length and nesting beyond the stack;
+    InvalidArgument for an object that has a name twice."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InvalidArgument.field(shown(next(n for n in names if names.count(n) > 1)), "is given twice")
+    return result
+
+
+def shown(name: str) -> str:
+    """A name from the request as an error may repeat it: short, and Unicode even if it holds a lone surrogate."""
+    text = name if len(name) <= MAX_SHOWN else name[:MAX_SHOWN] + "…"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def fill(message: Message, value: Mapping[str, Any], path: str = "", depth: int = 0) -> None:
     """Set the message's fields from a JSON object. Raises InvalidArgument naming the first wrong field."""
     if depth > MAX_DEPTH:
         _refuse(path, f"is nested deeper than {MAX_DEPTH} levels")
-    fields = _fields(message.DESCRIPTOR)
+    fields = fields_by_name(message.DESCRIPTOR)
+    seen: set[int] = set()
     for name, item in value.items():
-        here = f"{path}.{name}" if path else name
+        here = f"{path}.{shown(name)}" if path else shown(name)
         field = fields.get(name)
         if field is None:
             raise InvalidArgument.field(here, "is not a field of this request", Reason.UNKNOWN_FIELD)
+        if field.number in seen:  # once by either name
+            _refuse(here, "is given twice")
+        seen.add(field.number)
         if item is None:
             continue
         _set(message, field, item, here, depth)
 
 
 @cache
-def _fields(descriptor: d.Descriptor) -> dict[str, d.FieldDescriptor]:
+def fields_by_name(descriptor: d.Descriptor) -> dict[str, d.FieldDescriptor]:
+    """The fields of a message by both their names."""
     return {f.json_name: f for f in descriptor.fields} | {f.name: f for f in descriptor.fields}
 
 
@@ -94,7 +128,7 @@ def _set_map(target: Any, entry: d.Descriptor, item: Any, path: str, depth: int)
         _refuse(path, "must be an object")
     key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
     for key, value in item.items():
-        here = f"{path}[{json.dumps(key, ensure_ascii=False)}]"
+        here = f"{path}[{json.dumps(shown(key), ensure_ascii=False)}]"
         if value_field.message_type is not None:
             _set_message(target[_scalar(key_field, key, here)], value, here, depth)
         else:
@@ -107,7 +141,7 @@ def _set_message(target: Message, item: Any, path: str, depth: int) -> None:
             _refuse(path, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")
         try:
             target.FromJsonString(item)  # type: ignore[attr-defined]  # Timestamp's own well-known-type method
-        except ValueError:
+        except (ValueError, OverflowError):
             _refuse(path, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")
         return
     if not isinstance(item, dict):
@@ -139,12 +173,7 @@ def _scalar(field: d.FieldDescriptor, item: Any, path: str) -> Any:
 
 def _integer(item: Any, path: str, least: int, greatest: int) -> int:
     number: int | None = None
-    if isinstance(item, str) and len(item) <= 20:
-        try:
-            number = int(item)
-        except ValueError:
-            number = None
-    elif isinstance(item, float) and item.is_integer():
+    if (isinstance(item, str) and _WHOLE.fullmatch(item)) or (isinstance(item, float) and item.is_integer()):
         number = int(item)
     elif isinstance(item, int) and not isinstance(item, bool):
         number = item
@@ -156,6 +185,8 @@ def _integer(item: Any, path: str, least: int, greatest: int) -> int:
 
 
 def _number(item: Any, path: str) -> float:
+    if isinstance(item, str) and not _DECIMAL.fullmatch(item):
+        _refuse(path, "must be a number")
     if isinstance(item, (int, float, str)) and not isinstance(item, bool):
         try:
             number = float(item)
@@ -189,37 +220,6 @@ def _enum(enum: d.EnumDescriptor, item: Any, path: str) -> int:
 
 def _choices(enum: d.EnumDescriptor) -> Sequence[str]:
     return [v.name.removeprefix(enum_prefix(enum)) for v in enum.values if v.number]
-
-
-def from_query(descriptor: d.Descriptor, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Query parameters as the JSON object that `fill` takes: `filter.document_ids=a&filter.document_ids=b`."""
-    result: dict[str, Any] = {}
-    for name, text in pairs:
-        holder, level = result, descriptor
-        *parents, leaf = name.split(".")
-        for parent in parents:
-            field = _fields(level).get(parent)
-            if field is None or field.message_type is None or field.is_repeated:
-                raise InvalidArgument.field(name, "is not a field of this request", Reason.UNKNOWN_FIELD)
-            level = field.message_type
-            holder = holder.setdefault(parent, {})
-        field = _fields(level).get(leaf)
-        if field is None or (field.message_type is not None and not _is_time(field)):
-            raise InvalidArgument.field(name, "is not a field of this request", Reason.UNKNOWN_FIELD)
-        value: Any = text
-        if field.type == F.TYPE_BOOL:
-            value = {"true": True, "false": False}.get(text.lower(), text)
-        if field.is_repeated:
-            holder.setdefault(leaf, []).append(value)
-        elif leaf in holder:
-            _refuse(name, "is given twice")
-        else:
-            holder[leaf] = value
-    return result
-
-
-def _is_time(field: d.FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
 
 
 def _refuse(path: str, description: str) -> NoReturn:

@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from ragmesh.common.v1 import options_pb2
 from ragmesh_gateway.rest.encoding import enum_prefix
 from ragmesh_gateway.rest.paths import PathTemplate
-from ragmesh_gateway.rest.problem import HTTP_STATUS
+from ragmesh_gateway.rest.problem import statuses
 from ragmesh_gateway.server.contract import HttpBinding, Method
 
 F = d.FieldDescriptor
@@ -154,7 +154,7 @@ class OpenApi:
             }
         }
         problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        for status in sorted(set(HTTP_STATUS.values())):
+        for status in statuses():
             answers[str(status)] = {"description": "The request failed; `reason` says why.", "content": problem}
         return answers
 
@@ -182,7 +182,11 @@ class OpenApi:
             limit = {"maxItems": rules.max_items} if rules.max_items else {}
             entry = field.message_type
             if entry is not None and entry.GetOptions().map_entry:
-                return {"type": "object", "additionalProperties": self._single(entry.fields_by_name["value"])}
+                value = self._single(entry.fields_by_name["value"])
+                if rules.max_length:
+                    value["maxLength"] = rules.max_length
+                limit = {"maxProperties": rules.max_items} if rules.max_items else {}
+                return {"type": "object", "additionalProperties": value, **limit}
             return {"type": "array", "items": {**self._single(field), **_string_rules(field, rules)}, **limit}
         return {**self._single(field), **_string_rules(field, rules), **_number_rules(rules)}
 
@@ -211,7 +215,8 @@ def _string_rules(field: d.FieldDescriptor, rules: options_pb2.FieldRules) -> Js
 
 
 def _number_rules(rules: options_pb2.FieldRules) -> Json:
-    return {"maximum": rules.maximum} if rules.maximum else {}
+    """0 stands for the default of every field that has a least value, so 0 is the least that may be sent."""
+    return {"minimum": 0, "maximum": rules.maximum} if rules.maximum else {}
 
 
 _PROBLEM: Json = {

@@ -14,6 +14,8 @@ from ragmesh_servicekit.errors import InvalidArgument
 
 _VARIABLE = re.compile(r"\{(?P<name>[a-z_][a-z0-9_.]*)(?:=(?P<pattern>\*\*?))?\}")
 
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
 
 class PathTemplate:
     """One template, compiled. `specificity` sorts templates so that the most literal one is tried first."""
@@ -43,7 +45,14 @@ class PathTemplate:
         return _VARIABLE.sub(lambda m: "{" + m["name"] + "}", self.template)
 
 
+def badly_encoded(text: str) -> bool:
+    """Whether a percent sign stands without two hexadecimal digits behind it."""
+    return _BAD_PERCENT.search(text) is not None
+
+
 def _decode(name: str, value: str) -> str:
+    if badly_encoded(value):
+        raise InvalidArgument.field(name, "has a percent sign that is not followed by two hexadecimal digits")
     try:
         return unquote_to_bytes(value).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -24,13 +24,14 @@ class Routes:
         self._entries = sorted(entries, key=lambda entry: entry[0].specificity)
 
     def match(self, verb: str, raw_path: str) -> Match | tuple[str, ...]:
-        """The match, or the verbs that the path would take (none: there is no such path)."""
+        """The match, or the verbs that the path would take (none: there is no such path). HEAD is GET whose body the
+        server drops."""
         allowed: list[str] = []
         for template, method, binding in self._entries:
             variables = template.match(raw_path)
             if variables is None:
                 continue
-            if binding.verb == verb:
+            if binding.verb == verb or (verb == "HEAD" and binding.verb == "GET"):
                 return Match(method, binding, variables)
-            allowed.append(binding.verb)
+            allowed += [binding.verb, "HEAD"] if binding.verb == "GET" else [binding.verb]
         return tuple(sorted(set(allowed)))

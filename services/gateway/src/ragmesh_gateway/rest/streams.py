@@ -2,7 +2,7 @@
 
 The first reply is awaited before the response begins, so that a failure before it has its own status. While the stream
 runs, a client that goes away ends the work behind it at once; every `HEARTBEAT_SECONDS` without an event a comment
-keeps proxies from closing the connection.
+(in NDJSON an empty line) keeps proxies from closing the connection.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.message import Message
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from ragmesh_gateway.rest.connection import stopped, watch
 from ragmesh_gateway.rest.encoding import to_json
 from ragmesh_gateway.rest.problem import problem_dict
 from ragmesh_servicekit.errors import MeshError
 
 HEARTBEAT_SECONDS = 15.0
+AHEAD = 16
+"""Replies that may wait for a slow client; then the work behind waits too."""
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 
@@ -60,63 +64,98 @@ class StreamResponse:
         self._on_error = on_error
         self._finished = finished
         self._frame = ndjson_frame if kind == NDJSON else sse_frame
+        self._queue: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._free = asyncio.Semaphore(AHEAD)
         self._first: Message | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
-    async def begin(self) -> None:
-        """Await the first reply. Raises what the stream raises before it."""
-        self._first = await anext(self._replies, None)
+    async def begin(self, receive: Receive) -> None:
+        """Start the work and await its first reply. Raises what the stream raises before it, or ClientDisconnect. The
+        body must have been read."""
+        self._pump = asyncio.create_task(self._iterate(), name="rest-stream")
+        self._pump.add_done_callback(lambda _: self._queue.put_nowait(None))
+        self._watcher = watch(receive, self._pump)
+        try:
+            self._first = await self._next()
+        except BaseException:
+            await self._stop()
+            raise
+        if self._first is None:
+            error = self._outcome()
+            if error is not None:
+                await self._stop()
+                raise error
+
+    async def _iterate(self) -> None:
+        """The whole life of the generator, in one task: what it sets in its context it resets in the same, and nobody
+        closes it while it runs. Cancelling this task is how it ends early."""
+        async with aclosing(self._replies) as replies:
+            async for reply in replies:
+                await self._free.acquire()
+                self._queue.put_nowait(reply)
+
+    async def _next(self) -> Message | None:
+        reply = await self._queue.get()
+        self._free.release()
+        return reply
+
+    def _outcome(self) -> BaseException | None:
+        """How the work ended: None for well, ClientDisconnect when that ended it."""
+        assert self._pump is not None
+        assert self._watcher is not None
+        if self._watcher.done():
+            return ClientDisconnect()
+        return stopped() if self._pump.cancelled() else self._pump.exception()
+
+    async def _stop(self) -> None:
+        """End the work, when it still runs, and wait until it has."""
+        tasks = [task for task in (self._pump, self._watcher) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        writer = asyncio.create_task(self._write(send), name="rest-stream")
-        watcher = asyncio.create_task(_disconnected(receive), name="rest-stream-watch")
         try:
-            await asyncio.wait({writer, watcher}, return_when=asyncio.FIRST_COMPLETED)
+            self._finished(await self._write(send, scope["method"] == "HEAD"))
+        except asyncio.CancelledError as error:
+            self._finished(error)
+            raise
         finally:
-            for task in (writer, watcher):
-                task.cancel()
-            results = await asyncio.gather(writer, watcher, return_exceptions=True)
-            await self._replies.aclose()
-        outcome = results[0]
-        self._finished(outcome if isinstance(outcome, BaseException) else None)
+            await self._stop()
 
-    async def _write(self, send: Send) -> None:
+    async def _write(self, send: Send, head_only: bool) -> BaseException | None:
         headers = [
             (b"content-type", self._kind.encode() + (b"; charset=utf-8" if self._kind == SSE else b"")),
             (b"cache-control", b"no-cache, no-transform"),
             (b"x-accel-buffering", b"no"),
+            (b"x-content-type-options", b"nosniff"),
             (b"x-request-id", self._request_id.encode()),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        failure: MeshError | None = None
-        last = self._first
-        try:
-            if last is not None:
-                await send(_body(self._frame(last)))
-            while (reply := await self._next(send)) is not None:
-                last = reply
-                await send(_body(self._frame(reply)))
-        except Exception as error:
-            failure = self._on_error(error)
+        reply, last = self._first, self._first
+        while reply is not None and not head_only:
+            last = reply
+            await send(_body(self._frame(reply)))
+            reply = await self._next_or_heartbeat(send)
+        outcome = None if head_only else self._outcome()
+        if isinstance(outcome, ClientDisconnect):
+            return outcome
+        if isinstance(outcome, Exception):
+            outcome = self._on_error(outcome)
             if last is None or last.WhichOneof("event") != "error":
-                await send(_body(self._failure_frame(failure)))
+                await send(_body(self._failure_frame(outcome)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-        if failure is not None:
-            raise failure
+        return outcome
 
-    async def _next(self, send: Send) -> Message | None:
+    async def _next_or_heartbeat(self, send: Send) -> Message | None:
         """The next reply, with a heartbeat for each silent interval; None at the end."""
-        pending = asyncio.ensure_future(anext(self._replies, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait({pending}, timeout=HEARTBEAT_SECONDS)
-                if done:
-                    return pending.result()
+        while True:
+            try:
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    return await self._next()
+            except TimeoutError:
                 await send(_body(b": still here\n\n" if self._kind == SSE else b"\n"))
-        finally:
-            if not pending.done():
-                pending.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await pending
 
     def _failure_frame(self, error: MeshError) -> bytes:
         body = json.dumps(problem_dict(error, self._request_id, ""), ensure_ascii=False).encode()
@@ -127,8 +166,3 @@ class StreamResponse:
 
 def _body(data: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": True}
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -16,8 +15,9 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from ragmesh.gateway.v1 import documents_pb2
-from ragmesh_gateway.rest.decoding import fill
+from ragmesh_gateway.rest.decoding import fill, parse_json, shown
 from ragmesh_gateway.rest.paths import PathTemplate
+from ragmesh_gateway.rest.problem import UnsupportedMediaType
 from ragmesh_servicekit.errors import InvalidArgument, Reason
 
 TEMPLATE = PathTemplate("/v1/collections/{collection_id}/documents:upload")
@@ -37,9 +37,7 @@ def too_large() -> InvalidArgument:
 async def parse_form(request: Request, variables: Mapping[str, str]) -> tuple[FormData, documents_pb2.UploadHeader]:
     """The form and the header it makes. Raises InvalidArgument naming the field. The caller closes the form."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidArgument(
-            "content-type: must be multipart/form-data with a part named file", reason=Reason.MALFORMED_REQUEST
-        )
+        raise UnsupportedMediaType("content-type: must be multipart/form-data with a part named file")
     try:
         form = await request.form(max_files=1, max_fields=16, max_part_size=64 * 1024)
     except (MultiPartException, HTTPException) as error:
@@ -56,25 +54,30 @@ def _header(form: FormData, variables: Mapping[str, str], idempotency_key: str) 
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise InvalidArgument.field("file", "is required: a form part with the content of the document")
+    if (file.size or 0) > MAX_FILE_BYTES:
+        raise too_large()
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if name == "file":
             continue
         if name not in (*FIELDS, "metadata"):
-            raise InvalidArgument.field(name, "is not a field of this form", Reason.UNKNOWN_FIELD)
+            raise InvalidArgument.field(shown(name), "is not a field of this form", Reason.UNKNOWN_FIELD)
         if name in fields or not isinstance(value, str):
             raise InvalidArgument.field(name, "must be given once, as text")
         fields[name] = _metadata(value) if name == "metadata" else value
     fields.setdefault("media_type", _declared(file.content_type))
     header = documents_pb2.UploadHeader(file_name=file.filename or "")
     fill(header, {**fields, **variables})
-    header.request_id = header.request_id or idempotency_key
+    if idempotency_key:
+        if header.request_id not in ("", idempotency_key):
+            raise InvalidArgument.field("request_id", "differs from the header Idempotency-Key")
+        fill(header, {"request_id": idempotency_key})
     return header
 
 
 def _metadata(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise InvalidArgument.field("metadata", "must be a JSON object of strings") from error
 

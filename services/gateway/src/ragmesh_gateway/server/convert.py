@@ -27,6 +27,7 @@ from ragmesh_gateway.domain.answer import (
     Usage,
 )
 from ragmesh_gateway.domain.keys import NewKey
+from ragmesh_servicekit.errors import InvalidArgument
 
 Hit = search_pb2.Hit
 
@@ -162,7 +163,11 @@ def _parts(parts: tuple[int, ...]) -> list[search_pb2.Part.ValueType]:
 
 
 def new_key(request: keys_pb2.CreateKeyRequest) -> NewKey:
-    expires = request.expire_time.ToDatetime(tzinfo=UTC) if request.HasField("expire_time") else None
+    """Raises InvalidArgument for an expiry that is no time."""
+    try:
+        expires = request.expire_time.ToDatetime(tzinfo=UTC) if request.HasField("expire_time") else None
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument.field("expire_time", "must be a time of the years 1 to 9999") from error
     return NewKey(
         tenant=request.tenant_id,
         name=request.display_name,

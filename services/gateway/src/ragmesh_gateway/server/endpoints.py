@@ -6,6 +6,8 @@ handed to the handler of its method with the caller's identity in place. So a ru
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from google.protobuf.message import Message
 from ragmesh_gateway.domain.keys import KeyRing
 from ragmesh_gateway.server.contract import Method
 from ragmesh_servicekit import deadline, identity
-from ragmesh_servicekit.errors import PermissionDenied, Reason, Unauthenticated
+from ragmesh_servicekit.errors import InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from ragmesh_servicekit.validation import refuse_unknown_fields, validate
 
 UnaryHandler = Callable[[Any], Awaitable[Any]]
@@ -25,12 +27,24 @@ UploadHandler = Callable[[AsyncIterator[Any]], Awaitable[Any]]
 Handler = UnaryHandler | StreamHandler | UploadHandler
 
 
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+ANSWERS = frozenset({"/ragmesh.gateway.v1.AskService/Ask"})
+"""Calls with one reply that wait for a model: they may take as long as a stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a surface knows of a call: the `Authorization` header or metadata, and the request id."""
 
     authorization: str
     request_id: str
+
+    @classmethod
+    def of(cls, authorization: str, request_id: str) -> Call:
+        """The call with the caller's request id when it is 1 to 128 visible ASCII characters, else with a new one: it
+        goes into headers and logs."""
+        return cls(authorization, request_id if _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +69,9 @@ class Endpoints:
         self._ring = ring
         self._limits = limits or Limits()
 
-    async def unary(self, method: Method, request: Message, call: Call) -> Message:
-        """One request, one reply. Raises MeshError."""
-        caller = await self._admit(method, call)
-        self._check(request)
-        with self._as(caller, self._limits.unary_seconds):
-            reply: Message = await self._handlers[method.path](request)
-            return reply
-
-    async def stream(self, method: Method, request: Message, call: Call) -> AsyncGenerator[Message, None]:
-        """One request, many replies. Raises MeshError. Closing it ends the work behind it."""
-        caller = await self._admit(method, call)
-        self._check(request)
-        with self._as(caller, self._limits.stream_seconds):
-            async with aclosing(self._handlers[method.path](request)) as replies:
-                async for reply in replies:
-                    yield reply
-
-    async def upload(self, method: Method, requests: AsyncIterator[Message], call: Call) -> Message:
-        """Many requests, one reply. Raises MeshError."""
-        caller = await self._admit(method, call)
-
-        async def checked() -> AsyncIterator[Message]:
-            async for request in requests:
-                self._check(request)
-                yield request
-
-        with self._as(caller, self._limits.stream_seconds):
-            reply: Message = await self._handlers[method.path](checked())
-            return reply
-
-    async def _admit(self, method: Method, call: Call) -> identity.Identity:
+    async def admit(self, method: Method, call: Call) -> Admission:
+        """Tell who is calling and whether they may. It comes before a surface reads a body, so that nobody without a
+        key makes us do so. Raises Unauthenticated, PermissionDenied, Unavailable."""
         if not call.authorization:
             raise Unauthenticated(
                 "authorization: no key was sent; send `Authorization: Bearer <key>`", reason=Reason.KEY_MISSING
@@ -96,17 +82,61 @@ class Endpoints:
         record = await self._ring.authenticate(key.strip())
         if method.scope not in record.scopes:
             raise PermissionDenied(f"the key lacks the scope {method.scope}", metadata={"scope": method.scope})
-        return identity.Identity(record.tenant, record.principal, record.groups, record.scopes, call.request_id)
+        caller = identity.Identity(record.tenant, record.principal, record.groups, record.scopes, call.request_id)
+        streamed = method.client_streaming or method.server_streaming or method.path in ANSWERS
+        seconds = self._limits.stream_seconds if streamed else self._limits.unary_seconds
+        return Admission(self._handlers[method.path], caller, seconds)
 
-    def _check(self, request: Message) -> None:
-        refuse_unknown_fields(request)
-        validate(request)
+
+class Admission:
+    """The right to make one call of one method."""
+
+    def __init__(self, handler: Any, caller: identity.Identity, cap_seconds: float) -> None:
+        self._handler = handler
+        self._caller = caller
+        self._cap_seconds = cap_seconds
+
+    async def unary(self, request: Message | None) -> Message:
+        """One request, one reply. Raises MeshError."""
+        checked = _checked(request)
+        with self._as_caller():
+            reply: Message = await self._handler(checked)
+            return reply
+
+    async def stream(self, request: Message | None) -> AsyncGenerator[Message, None]:
+        """One request, many replies. Raises MeshError. Closing it ends the work behind it. Whoever iterates it must do
+        so, and close it, in one task: who is asking stands in that task's context while it runs."""
+        checked = _checked(request)
+        with self._as_caller():
+            async with aclosing(self._handler(checked)) as replies:
+                async for reply in replies:
+                    yield reply
+
+    async def upload(self, requests: AsyncIterator[Message | None]) -> Message:
+        """Many requests, one reply. Raises MeshError."""
+
+        async def checked() -> AsyncIterator[Message]:
+            async for request in requests:
+                yield _checked(request)
+
+        with self._as_caller():
+            reply: Message = await self._handler(checked())
+            return reply
 
     @contextmanager
-    def _as(self, caller: identity.Identity, cap_seconds: float) -> Iterator[None]:
-        token = identity.current.set(caller)
+    def _as_caller(self) -> Iterator[None]:
+        token = identity.current.set(self._caller)
         try:
-            with deadline.scope(cap_seconds):
+            with deadline.scope(self._cap_seconds):
                 yield
         finally:
             identity.current.reset(token)
+
+
+def _checked(request: Message | None) -> Message:
+    """The request when it keeps the contract's rules. None stands for bytes that are not a message of the method."""
+    if request is None:
+        raise InvalidArgument("the request is not a message of this method", reason=Reason.MALFORMED_REQUEST)
+    refuse_unknown_fields(request)
+    validate(request)
+    return request

@@ -7,6 +7,7 @@ name is in `RENAMED`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -20,6 +21,7 @@ from ragmesh.ingestor.v1 import ingestor_pb2
 from ragmesh_gateway.server.contract import Method
 from ragmesh_gateway.server.endpoints import Handler
 from ragmesh_servicekit.channel import MeshChannel
+from ragmesh_servicekit.errors import MeshError
 
 RENAMED = {"UploadDocument": "SubmitDocument"}
 FORWARDED_SERVICES = (
@@ -105,7 +107,22 @@ class IngestorForwarder:
         )
 
         async def forward(requests: AsyncIterator[Message]) -> Any:
-            return await call(requests)
+            refused: list[MeshError] = []
+
+            async def watched() -> AsyncIterator[Message]:
+                try:
+                    async for request in requests:
+                        yield request
+                except MeshError as error:
+                    refused.append(error)
+                    raise
+
+            try:
+                return await call(watched())
+            except (MeshError, asyncio.CancelledError):
+                if refused:  # grpc answers an error of its request iterator by cancelling the call
+                    raise refused[0] from None
+                raise
 
         return forward
 

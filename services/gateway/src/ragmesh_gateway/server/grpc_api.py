@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from ragmesh_gateway.server.contract import Method
 from ragmesh_gateway.server.endpoints import Call, Endpoints
+
+if TYPE_CHECKING:  # grpc's class takes no type arguments at run time
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
 
 
 def add_public_api(server: grpc.aio.Server, endpoints: Endpoints) -> None:
@@ -24,34 +29,53 @@ def add_public_api(server: grpc.aio.Server, endpoints: Endpoints) -> None:
 
 
 def _handler(method: Method, endpoints: Endpoints) -> grpc.RpcMethodHandler[Any, Any]:
-    codecs: dict[str, Any] = {"request_deserializer": method.request.FromString, "response_serializer": _serialize}
+    codecs: dict[str, Any] = {
+        "request_deserializer": _deserializer(method.request),
+        "response_serializer": _serialize,
+    }
     if method.client_streaming:
 
-        async def upload(requests: AsyncIterator[Message], context: grpc.aio.ServicerContext[Any, Any]) -> Message:
-            return await endpoints.upload(method, requests, _call(context))
+        async def upload(requests: AsyncIterator[Message | None], context: Context) -> Message:
+            return await (await endpoints.admit(method, _call(context))).upload(requests)
 
         return grpc.stream_unary_rpc_method_handler(upload, **codecs)
     if method.server_streaming:
 
-        async def stream(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
-            async for reply in endpoints.stream(method, request, _call(context)):
-                yield reply
+        async def stream(request: Message | None, context: Context) -> None:
+            # Not a generator: one that is cancelled while grpc writes a reply would be closed from another task.
+            admission = await endpoints.admit(method, _call(context))
+            async with aclosing(admission.stream(request)) as replies:
+                async for reply in replies:
+                    await context.write(reply)
 
         return grpc.unary_stream_rpc_method_handler(stream, **codecs)
 
-    async def unary(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
-        return await endpoints.unary(method, request, _call(context))
+    async def unary(request: Message | None, context: Context) -> Message:
+        return await (await endpoints.admit(method, _call(context))).unary(request)
 
     return grpc.unary_unary_rpc_method_handler(unary, **codecs)
 
 
-def _call(context: grpc.aio.ServicerContext[Any, Any]) -> Call:
+def _call(context: Context) -> Call:
     metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
-    return Call(_text(metadata.get("authorization")), _text(metadata.get("x-request-id")) or secrets.token_hex(8))
+    return Call.of(_text(metadata.get("authorization")), _text(metadata.get("x-request-id")))
 
 
 def _text(value: str | bytes | None) -> str:
     return value.decode("ascii", "replace") if isinstance(value, bytes) else (value or "")
+
+
+def _deserializer(kind: type[Message]) -> Callable[[bytes], Message | None]:
+    """Bytes that are no such message are None, which the pipeline refuses in its own words; grpc would answer INTERNAL
+    with a traceback in the log."""
+
+    def deserialize(data: bytes) -> Message | None:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return None
+
+    return deserialize
 
 
 def _serialize(message: Message) -> bytes:

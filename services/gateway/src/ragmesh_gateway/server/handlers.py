@@ -18,7 +18,7 @@ from ragmesh_gateway.server.endpoints import Handler
 from ragmesh_servicekit import identity
 from ragmesh_servicekit.errors import MeshError, Unavailable
 from ragmesh_servicekit.paging import PageTokens
-from ragmesh_servicekit.status import grpc_code
+from ragmesh_servicekit.status import grpc_code, to_mesh_error
 
 PAGE_SIZE = 50
 
@@ -58,10 +58,13 @@ class AskHandlers:
             try:
                 async for event in events:
                     yield message(convert.event_fields(event))
-            except MeshError as error:
+            except Exception as error:
+                failure = to_mesh_error(error)
                 if sequence:  # an answer was begun: its stream says itself how it ended
-                    yield message({"error": _stream_error(error)})
-                raise
+                    yield message({"error": _stream_error(failure)})
+                if failure is error:
+                    raise
+                raise failure from error
 
 
 def _stream_error(error: MeshError) -> answer_pb2.StreamError:
