@@ -1,0 +1,166 @@
+"""Redis clients of the mesh, and what their failures mean.
+
+redis-py's own defaults do not fit here: it retries every command 10 times (an XADD whose replies are lost twice is
+then there three times), its pool is unbounded, and its socket time-out of 5 s ends every longer blocking read. So
+time-outs, pool and retries are set here, once; the mesh retries in one place only, and that is not the driver.
+
+A command that is cancelled leaves its reply on the wire, where the next caller would find it (redis-py #2624). The
+driver closes such a connection now; a test of ours watches that it goes on doing so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,
+    MaxConnectionsError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from ragmesh_servicekit.deadline import dependency
+from ragmesh_servicekit.errors import FailedPrecondition, Internal, InvalidArgument, Reason, Unavailable
+
+log = structlog.get_logger()
+
+CONNECT_SECONDS = 1.0
+SOCKET_SECONDS = 5.0
+"""The longest wait for bytes. `appendfsync always` on a busy disk takes tens of milliseconds, seconds at worst."""
+
+MAX_BLOCK_SECONDS = 20.0
+"""The longest that a blocking read may be asked to wait."""
+
+POOL_WAIT_SECONDS = 2.0
+"""For a free connection, before the caller is refused as overloaded."""
+
+_NOT_NOW = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "LOADING", "BUSY", "UNKILLABLE", "READONLY", "OOM", "NOAUTH")
+"""Refusals that say something of the server's state and not of the command: full disk, replicas missing, and so on."""
+
+
+def connect(
+    url: str,
+    *,
+    decode_responses: bool = True,
+    max_connections: int = 32,
+    socket_seconds: float = SOCKET_SECONDS,
+) -> Redis:
+    """A client for short commands. Nothing is sent before the first of them; close it with `aclose`.
+
+    url: `unix:///path` (`?db=1` for another database), `redis://[user:password@]host[:port]/0`, `rediss://...`.
+    Raises InvalidArgument for anything else.
+    """
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=max_connections,
+            timeout=POOL_WAIT_SECONDS,
+            decode_responses=decode_responses,
+            socket_timeout=socket_seconds,
+            socket_connect_timeout=CONNECT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            driver_info=None,  # no CLIENT SETINFO: Redis 6.2 does not know it
+        )
+    except ValueError as error:  # its text may hold the password
+        raise InvalidArgument("a Redis address is `unix:///path` or `redis://host:port/0`") from error
+    return Redis.from_pool(pool)
+
+
+def connect_blocking(url: str, *, max_connections: int = 64) -> Redis:
+    """A client for blocking reads and subscriptions, kept apart so that waiting never takes a connection from work."""
+    return connect(url, max_connections=max_connections, socket_seconds=MAX_BLOCK_SECONDS + SOCKET_SECONDS)
+
+
+@asynccontextmanager
+async def bounded(name: str, cap_seconds: float) -> AsyncIterator[None]:
+    """Bound the commands inside together, and let no error of the driver out.
+
+    name: the dependency's role (`queue`). Raises Unavailable naming it when it is down, hung, full or not ready;
+    DeadlineExceeded when the request in hand ran out of time; Internal for a command that the server refuses.
+    """
+    try:
+        async with dependency(name, cap_seconds):
+            yield
+    except RedisError as error:
+        raise _translated(name, error) from error
+    except OSError as error:
+        raise Unavailable.dependency(name) from error
+
+
+def _translated(name: str, error: RedisError) -> Unavailable | Internal:
+    if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
+        return Unavailable(
+            f"too many calls of the {name} store are under way; try again",
+            reason=Reason.OVERLOADED,
+            metadata={"dependency": name},
+        )
+    if isinstance(error, ConnectionError | TimeoutError | ClusterDownError | TryAgainError):
+        return Unavailable.dependency(name)
+    text = str(error)
+    if isinstance(error, ReadOnlyError | OutOfMemoryError) or _not_now(text):
+        log.error("redis.refused", dependency=name, error=text[:200])
+        return Unavailable.dependency(name, f"the {name} store takes no writes now; try again later")
+    log.error("redis.command_refused", dependency=name, error=text[:200])
+    return Internal(f"the {name} store refused a command that the mesh should not have sent")
+
+
+def _not_now(text: str) -> bool:
+    """Whether the refusal is one of state; one that a script ran into has the script's words around it."""
+    return any(code in text for code in _NOT_NOW)
+
+
+async def require_durable(client: Redis, *, name: str = "queue", wait_seconds: float = 30.0) -> None:
+    """Refuse a Redis that may lose what it has acknowledged; waits for one that is still starting.
+
+    Raises FailedPrecondition when it keeps no append-only file or evicts keys when it is full, Unavailable when it
+    does not answer within wait_seconds."""
+    try:
+        async with asyncio.timeout(wait_seconds):
+            persistence, memory = await _durability(client, name)
+    except builtins.TimeoutError as error:
+        raise Unavailable.dependency(name, f"the {name} store did not answer within {wait_seconds:g} s") from error
+    if not int(persistence.get("aof_enabled", 0)):
+        raise FailedPrecondition(
+            "the Redis for state keeps no append-only file, so accepted jobs would be lost with it: set `appendonly yes`"
+        )
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise FailedPrecondition(
+            f"the Redis for state evicts keys when it is full (`maxmemory-policy {policy}`), so accepted jobs could "
+            "vanish: set `maxmemory-policy noeviction`"
+        )
+    await _warn_of_late_writes(client, name)
+
+
+async def _durability(client: Redis, name: str) -> tuple[dict[str, object], dict[str, object]]:
+    """INFO rather than CONFIG GET, which managed servers forbid."""
+    while True:
+        try:
+            async with bounded(name, SOCKET_SECONDS):
+                return await client.info("persistence"), await client.info("memory")
+        except Unavailable as error:
+            log.info("redis.waiting", dependency=name, message=error.message)
+        await asyncio.sleep(0.5)
+
+
+async def _warn_of_late_writes(client: Redis, name: str) -> None:
+    async with bounded(name, SOCKET_SECONDS):
+        try:
+            setting = await client.config_get("appendfsync")
+        except ResponseError:
+            return  # forbidden by the operator, who then has set it himself
+    if setting.get("appendfsync") != "always":
+        log.warning("redis.late_writes", appendfsync=setting.get("appendfsync"), dependency=name)

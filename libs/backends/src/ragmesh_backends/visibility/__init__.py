@@ -1,0 +1,1 @@
+"""Which versions readers must not see."""
