@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
+from redis.asyncio import Redis
 
-from ragmesh_backends.redis.client import Client, calling
+from ragmesh_backends.redis.calls import calling
 from ragmesh_servicekit.errors import MeshError
 
 log = structlog.get_logger()
@@ -19,9 +20,7 @@ CALL_SECONDS = 0.25
 class RedisCache:
     """client must not decode replies: values are bytes. Values above max_value_bytes are not kept."""
 
-    def __init__(
-        self, client: Client, prefix: str, ttl_seconds: int = 3600, max_value_bytes: int = 1024 * 1024
-    ) -> None:
+    def __init__(self, client: Redis, prefix: str, ttl_seconds: int = 3600, max_value_bytes: int = 1024 * 1024) -> None:
         self._client: Any = client
         self._prefix = prefix
         self._ttl_seconds = ttl_seconds

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from ragmesh_backends.model.job import (
@@ -21,7 +22,7 @@ from ragmesh_backends.model.job import (
 from ragmesh_backends.queues import scripts
 from ragmesh_backends.queues.codec import data_of, job_of
 from ragmesh_backends.queues.watching import watch_jobs
-from ragmesh_backends.redis.client import Client, calling
+from ragmesh_backends.redis.calls import calling
 from ragmesh_servicekit.errors import Aborted, FailedPrecondition, NotFound, Reason
 
 PREFIX = "{jobs}"
@@ -55,7 +56,7 @@ class RedisJobs:
     """client for short calls, blocking for reads that wait and subscriptions. kept_seconds: how long an ended job can
     be read."""
 
-    def __init__(self, client: Client, blocking: Client, *, kept_seconds: int = KEPT_SECONDS) -> None:
+    def __init__(self, client: Redis, blocking: Redis, *, kept_seconds: int = KEPT_SECONDS) -> None:
         self._client: Any = client
         self._blocking: Any = blocking
         self._kept_seconds = kept_seconds

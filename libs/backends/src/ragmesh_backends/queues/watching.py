@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from redis.asyncio import Redis
+
 from ragmesh_backends.model.job import Job
-from ragmesh_backends.redis.client import Client, calling
+from ragmesh_backends.redis.calls import calling
 from ragmesh_servicekit.errors import NotFound, Reason
 
 GATHER_SECONDS = 0.1
@@ -28,7 +30,7 @@ class JobReader(Protocol):
 
 async def watch_jobs(
     reader: JobReader,
-    client: Client,
+    client: Redis,
     prefix: str,
     tenant: str,
     batch_id: str,

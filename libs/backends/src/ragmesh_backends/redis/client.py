@@ -11,25 +11,17 @@ driver closes such a connection now; a test of ours watches that it goes on doin
 from __future__ import annotations
 
 import asyncio
-import builtins
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
+from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    ClusterDownError,
-    ConnectionError,
-    MaxConnectionsError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-    TryAgainError,
-)
+from redis.exceptions import RedisError, ResponseError
 
 from ragmesh_servicekit.deadline import dependency
 from ragmesh_servicekit.errors import FailedPrecondition, Internal, InvalidArgument, Reason, Unavailable
@@ -46,8 +38,12 @@ MAX_BLOCK_SECONDS = 20.0
 POOL_WAIT_SECONDS = 2.0
 """For a free connection, before the caller is refused as overloaded."""
 
-_NOT_NOW = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "LOADING", "BUSY", "UNKILLABLE", "READONLY", "OOM", "NOAUTH")
-"""Refusals that say something of the server's state and not of the command: full disk, replicas missing, and so on."""
+_NOT_NOW = re.compile(r"\b(MISCONF|NOREPLICAS|MASTERDOWN|LOADING|BUSY|UNKILLABLE|READONLY|OOM|NOAUTH)\b")
+"""Refusals that say something of the server's state and not of the command: full disk, replicas missing, and so on.
+One that a script ran into has the script's words around it."""
+
+_DOWN = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterDownError, exceptions.TryAgainError)
+_NO_WRITES = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
 
 
 def connect(
@@ -101,25 +97,20 @@ async def bounded(name: str, cap_seconds: float) -> AsyncIterator[None]:
 
 
 def _translated(name: str, error: RedisError) -> Unavailable | Internal:
-    if isinstance(error, MaxConnectionsError) or "No connection available" in str(error):
+    text = str(error)
+    if isinstance(error, exceptions.MaxConnectionsError) or "No connection available" in text:
         return Unavailable(
             f"too many calls of the {name} store are under way; try again",
             reason=Reason.OVERLOADED,
             metadata={"dependency": name},
         )
-    if isinstance(error, ConnectionError | TimeoutError | ClusterDownError | TryAgainError):
+    if isinstance(error, _DOWN):
         return Unavailable.dependency(name)
-    text = str(error)
-    if isinstance(error, ReadOnlyError | OutOfMemoryError) or _not_now(text):
+    if isinstance(error, _NO_WRITES) or _NOT_NOW.search(text):
         log.error("redis.refused", dependency=name, error=text[:200])
         return Unavailable.dependency(name, f"the {name} store takes no writes now; try again later")
     log.error("redis.command_refused", dependency=name, error=text[:200])
     return Internal(f"the {name} store refused a command that the mesh should not have sent")
-
-
-def _not_now(text: str) -> bool:
-    """Whether the refusal is one of state; one that a script ran into has the script's words around it."""
-    return any(code in text for code in _NOT_NOW)
 
 
 async def require_durable(client: Redis, *, name: str = "queue", wait_seconds: float = 30.0) -> None:
@@ -130,11 +121,12 @@ async def require_durable(client: Redis, *, name: str = "queue", wait_seconds: f
     try:
         async with asyncio.timeout(wait_seconds):
             persistence, memory = await _durability(client, name)
-    except builtins.TimeoutError as error:
+    except TimeoutError as error:
         raise Unavailable.dependency(name, f"the {name} store did not answer within {wait_seconds:g} s") from error
     if not int(persistence.get("aof_enabled", 0)):
         raise FailedPrecondition(
-            "the Redis for state keeps no append-only file, so accepted jobs would be lost with it: set `appendonly yes`"
+            "the Redis for state keeps no append-only file, so accepted jobs would be lost with it: "
+            "set `appendonly yes`"
         )
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
@@ -145,7 +137,7 @@ async def require_durable(client: Redis, *, name: str = "queue", wait_seconds: f
     await _warn_of_late_writes(client, name)
 
 
-async def _durability(client: Redis, name: str) -> tuple[dict[str, object], dict[str, object]]:
+async def _durability(client: Redis, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """INFO rather than CONFIG GET, which managed servers forbid."""
     while True:
         try:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from redis.asyncio import Redis
+
 from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import DocumentVersion
-from ragmesh_backends.redis.client import Client, calling
+from ragmesh_backends.redis.calls import calling
 
 ROLE = "state"
 
@@ -18,7 +20,7 @@ ROLE = "state"
 class RedisVisibility:
     """One set for each index. Every change is one atomic step."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Redis) -> None:
         self._client: Any = client
 
     async def ping(self) -> None:
