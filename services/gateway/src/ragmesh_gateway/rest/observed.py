@@ -9,6 +9,7 @@ from types import TracebackType
 import structlog
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 
 from ragmesh_gateway.rest.problem import status_of
 from ragmesh_servicekit.errors import MeshError
@@ -82,7 +83,7 @@ class Observed:
         """How a stream that had begun ended: the status was sent long before, so this is what it would have been."""
         if error is None:
             self.finish(200)
-        elif is_cancelled(error):
+        elif is_cancelled(error) or isinstance(error, ClientDisconnect):
             self.finish(CLIENT_CLOSED_REQUEST)
         else:
             failure = to_mesh_error(error)
