@@ -147,7 +147,9 @@ async def follow(client: Client, report: Report, progress: Progress) -> None:
     if not report.sent:
         return
     done: set[str] = set()
-    call = client.jobs.WatchJobs(jobs_pb2.WatchJobsRequest(batch_id=report.batch_id), timeout=WAIT_SECONDS)
+    call = client.jobs.WatchJobs(
+        jobs_pb2.WatchJobsRequest(batch_id=report.batch_id, final_only=True), timeout=WAIT_SECONDS
+    )
     async for event in call:
         job = event.job
         if job.state not in FINAL or job.job_id in done:

@@ -19,7 +19,7 @@ from ragmesh_servicekit.errors import NotFound, Reason
 GATHER_SECONDS = 0.1
 """Changes are gathered for so long, so that a burst costs one read."""
 
-RECHECK_SECONDS = 2.0
+RECHECK_SECONDS = 5.0
 FINAL = {"READY", "DEAD_LETTERED", "CANCELLED"}
 
 

@@ -27,7 +27,7 @@ from ragmesh.common.v1 import job_pb2 as ragmesh_dot_common_dot_v1_dot_job__pb2
 from ragmesh.common.v1 import options_pb2 as ragmesh_dot_common_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dragmesh/gateway/v1/jobs.proto\x12\x12ragmesh.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1bragmesh/common/v1/job.proto\x1a\x1fragmesh/common/v1/options.proto\"*\n\rGetJobRequest\x12\x19\n\x06job_id\x18\x01 \x01(\tB\t\xd2\xf3\x18\x05\x08\x01\x18\x80\x01\"5\n\x0eGetJobResponse\x12#\n\x03job\x18\x01 \x01(\x0b\x32\x16.ragmesh.common.v1.Job\"\xb9\x01\n\x0fListJobsRequest\x12\x1d\n\rcollection_id\x18\x01 \x01(\tB\x06\xd2\xf3\x18\x02\x18@\x12\x18\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x06\xd2\xf3\x18\x02\x18@\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32\x1b.ragmesh.common.v1.JobStateB\x06\xd2\xf3\x18\x02H\x01\x12\x1c\n\tpage_size\x18\x04 \x01(\x05\x42\t\xd2\xf3\x18\x05(\x01\x30\xc8\x01\x12\x1b\n\npage_token\x18\x05 \x01(\tB\x07\xd2\xf3\x18\x03\x18\xd0\x0f\"Q\n\x10ListJobsResponse\x12$\n\x04jobs\x18\x01 \x03(\x0b\x32\x16.ragmesh.common.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"I\n\x10WatchJobsRequest\x12\x18\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x06\xd2\xf3\x18\x02\x18@\x12\x1b\n\x07job_ids\x18\x02 \x03(\tB\n\xd2\xf3\x18\x06\x18\x80\x01\x38\xc8\x01\"C\n\x11WatchJobsResponse\x12%\n\x03job\x18\x01 \x01(\x0b\x32\x16.ragmesh.common.v1.JobH\x00\x42\x07\n\x05\x65vent\"-\n\x10\x43\x61ncelJobRequest\x12\x19\n\x06job_id\x18\x01 \x01(\tB\t\xd2\xf3\x18\x05\x08\x01\x18\x80\x01\"8\n\x11\x43\x61ncelJobResponse\x12#\n\x03job\x18\x01 \x01(\x0b\x32\x16.ragmesh.common.v1.Job2\xa6\x04\n\nJobService\x12\x80\x01\n\x06GetJob\x12!.ragmesh.gateway.v1.GetJobRequest\x1a\".ragmesh.gateway.v1.GetJobResponse\"/\xca\xf3\x18\r\n\tjobs:read\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x11/v1/jobs/{job_id}b\x03job\x12x\n\x08ListJobs\x12#.ragmesh.gateway.v1.ListJobsRequest\x1a$.ragmesh.gateway.v1.ListJobsResponse\"!\xca\xf3\x18\r\n\tjobs:read\x10\x01\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12\x83\x01\n\tWatchJobs\x12$.ragmesh.gateway.v1.WatchJobsRequest\x1a%.ragmesh.gateway.v1.WatchJobsResponse\"\'\xca\xf3\x18\r\n\tjobs:read\x10\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/jobs:watch0\x01\x12\x94\x01\n\tCancelJob\x12$.ragmesh.gateway.v1.CancelJobRequest\x1a%.ragmesh.gateway.v1.CancelJobResponse\":\xca\xf3\x18\x0e\n\njobs:write\x10\x02\x82\xd3\xe4\x93\x02\"\"\x18/v1/jobs/{job_id}:cancel:\x01*b\x03jobb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dragmesh/gateway/v1/jobs.proto\x12\x12ragmesh.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1bragmesh/common/v1/job.proto\x1a\x1fragmesh/common/v1/options.proto\"*\n\rGetJobRequest\x12\x19\n\x06job_id\x18\x01 \x01(\tB\t\xd2\xf3\x18\x05\x08\x01\x18\x80\x01\"5\n\x0eGetJobResponse\x12#\n\x03job\x18\x01 \x01(\x0b\x32\x16.ragmesh.common.v1.Job\"\xb9\x01\n\x0fListJobsRequest\x12\x1d\n\rcollection_id\x18\x01 \x01(\tB\x06\xd2\xf3\x18\x02\x18@\x12\x18\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x06\xd2\xf3\x18\x02\x18@\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32\x1b.ragmesh.common.v1.JobStateB\x06\xd2\xf3\x18\x02H\x01\x12\x1c\n\tpage_size\x18\x04 \x01(\x05\x42\t\xd2\xf3\x18\x05(\x01\x30\xc8\x01\x12\x1b\n\npage_token\x18\x05 \x01(\tB\x07\xd2\xf3\x18\x03\x18\xd0\x0f\"Q\n\x10ListJobsResponse\x12$\n\x04jobs\x18\x01 \x03(\x0b\x32\x16.ragmesh.common.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"]\n\x10WatchJobsRequest\x12\x18\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x06\xd2\xf3\x18\x02\x18@\x12\x1b\n\x07job_ids\x18\x02 \x03(\tB\n\xd2\xf3\x18\x06\x18\x80\x01\x38\xc8\x01\x12\x12\n\nfinal_only\x18\x03 \x01(\x08\"C\n\x11WatchJobsResponse\x12%\n\x03job\x18\x01 \x01(\x0b\x32\x16.ragmesh.common.v1.JobH\x00\x42\x07\n\x05\x65vent\"-\n\x10\x43\x61ncelJobRequest\x12\x19\n\x06job_id\x18\x01 \x01(\tB\t\xd2\xf3\x18\x05\x08\x01\x18\x80\x01\"8\n\x11\x43\x61ncelJobResponse\x12#\n\x03job\x18\x01 \x01(\x0b\x32\x16.ragmesh.common.v1.Job2\xa6\x04\n\nJobService\x12\x80\x01\n\x06GetJob\x12!.ragmesh.gateway.v1.GetJobRequest\x1a\".ragmesh.gateway.v1.GetJobResponse\"/\xca\xf3\x18\r\n\tjobs:read\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x11/v1/jobs/{job_id}b\x03job\x12x\n\x08ListJobs\x12#.ragmesh.gateway.v1.ListJobsRequest\x1a$.ragmesh.gateway.v1.ListJobsResponse\"!\xca\xf3\x18\r\n\tjobs:read\x10\x01\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12\x83\x01\n\tWatchJobs\x12$.ragmesh.gateway.v1.WatchJobsRequest\x1a%.ragmesh.gateway.v1.WatchJobsResponse\"\'\xca\xf3\x18\r\n\tjobs:read\x10\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/jobs:watch0\x01\x12\x94\x01\n\tCancelJob\x12$.ragmesh.gateway.v1.CancelJobRequest\x1a%.ragmesh.gateway.v1.CancelJobResponse\":\xca\xf3\x18\x0e\n\njobs:write\x10\x02\x82\xd3\xe4\x93\x02\"\"\x18/v1/jobs/{job_id}:cancel:\x01*b\x03jobb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -69,13 +69,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTJOBSRESPONSE']._serialized_start=432
   _globals['_LISTJOBSRESPONSE']._serialized_end=513
   _globals['_WATCHJOBSREQUEST']._serialized_start=515
-  _globals['_WATCHJOBSREQUEST']._serialized_end=588
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=590
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=657
-  _globals['_CANCELJOBREQUEST']._serialized_start=659
-  _globals['_CANCELJOBREQUEST']._serialized_end=704
-  _globals['_CANCELJOBRESPONSE']._serialized_start=706
-  _globals['_CANCELJOBRESPONSE']._serialized_end=762
-  _globals['_JOBSERVICE']._serialized_start=765
-  _globals['_JOBSERVICE']._serialized_end=1315
+  _globals['_WATCHJOBSREQUEST']._serialized_end=608
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=610
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=677
+  _globals['_CANCELJOBREQUEST']._serialized_start=679
+  _globals['_CANCELJOBREQUEST']._serialized_end=724
+  _globals['_CANCELJOBRESPONSE']._serialized_start=726
+  _globals['_CANCELJOBRESPONSE']._serialized_end=782
+  _globals['_JOBSERVICE']._serialized_start=785
+  _globals['_JOBSERVICE']._serialized_end=1335
 # @@protoc_insertion_point(module_scope)

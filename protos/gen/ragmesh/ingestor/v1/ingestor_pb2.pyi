@@ -905,8 +905,11 @@ class WatchJobsRequest(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
+    FINAL_ONLY_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """The batch."""
+    final_only: _builtins.bool
+    """Send a job only once it has ended, instead of every change: cheaper for many jobs."""
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The jobs."""
@@ -916,10 +919,11 @@ class WatchJobsRequest(_message.Message):
         *,
         batch_id: _builtins.str = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        final_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "job_ids", b"job_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "final_only", b"final_only", "job_ids", b"job_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,7 +42,7 @@ class Jobs(Protocol):
     async def page(
         self, tenant: str, *, collection_id: str, batch_id: str, state: JobState | None, after: str, limit: int
     ) -> JobPage: ...
-    def watch(self, tenant: str, *, batch_id: str, job_ids: Sequence[str]) -> AsyncIterator[Job]: ...
+    def watch(self, tenant: str, *, batch_id: str, job_ids: Sequence[str], final_only: bool) -> AsyncIterator[Job]: ...
     async def cancel(self, tenant: str, job_id: str) -> Job: ...
 
 
@@ -190,7 +190,12 @@ class IngestorServicer(ingestor_pb2_grpc.IngestorServiceServicer):
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[pb.WatchJobsResponse]:
         if bool(request.batch_id) == bool(request.job_ids):
             raise InvalidArgument.field("batch_id", "name a batch or job_ids, one of the two")
-        changes = self._jobs.watch(identity.require().tenant, batch_id=request.batch_id, job_ids=tuple(request.job_ids))
+        changes = self._jobs.watch(
+            identity.require().tenant,
+            batch_id=request.batch_id,
+            job_ids=tuple(request.job_ids),
+            final_only=request.final_only,
+        )
         async for job in changes:
             yield pb.WatchJobsResponse(job=convert.job_message(job))
 
