@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -21,7 +21,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from ragmesh.common.v1 import options_pb2
 from ragmesh_servicekit import deadline, identity
-from ragmesh_servicekit.errors import DeadlineExceeded, MeshError
+from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Unavailable
 from ragmesh_servicekit.status import error_of_call
 from ragmesh_servicekit.telemetry import metrics, tracing
 from ragmesh_servicekit.tokens import METADATA_KEY, TokenMinter
@@ -31,6 +31,7 @@ MARGIN_SECONDS = 0.05
 
 DEFAULT_SECONDS = 30.0
 MESSAGE_BYTES = 20 * 1024 * 1024
+_EOF = cast(Any, grpc.aio).EOF  # its stubs do not have it
 REPEATABLE = {options_pb2.IDEMPOTENCY_READ, options_pb2.IDEMPOTENCY_REPEATABLE}
 
 
@@ -116,69 +117,132 @@ class MeshChannel:
 
     def _single(self, method: str, call: Any) -> Callable[..., Any]:
         async def single(request: Any, *, timeout: float | None = None) -> Any:
-            with self._observed(method):
-                return await call(request, timeout=_seconds(timeout), metadata=self._metadata())
+            observed = ObservedCall(method, self._role)
+            requests = _remembering(request)
+            with observed.step(requests):
+                reply = await call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
+                observed.end()
+                return reply
 
         return single
 
     def _many(self, method: str, call: Any) -> Callable[..., ReplyStream]:
         def many(request: Any, *, timeout: float | None = None) -> ReplyStream:
-            async def replies() -> AsyncIterator[Any]:
-                with self._observed(method):
-                    running = call(request, timeout=_seconds(timeout), metadata=self._metadata())
-                    try:
-                        async for reply in running:
-                            yield reply
-                    finally:
-                        running.cancel()  # without effect when it has ended
-
-            return ReplyStream(replies())
+            observed = ObservedCall(method, self._role)
+            requests = _remembering(request)
+            with observed.step(requests):
+                running = call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
+            return ReplyStream(running, observed, requests)
 
         return many
 
-    def _metadata(self) -> grpc.aio.Metadata:
-        metadata = grpc.aio.Metadata(*tracing.inject({}).items())
+    def _metadata(self, observed: ObservedCall) -> grpc.aio.Metadata:
+        metadata = grpc.aio.Metadata(*tracing.inject({}, observed.span).items())
         caller = identity.current.get()
         if caller is not None:
             metadata.add(METADATA_KEY, self._minter.mint(caller, self._role))
         return metadata
 
-    @contextmanager
-    def _observed(self, method: str) -> Iterator[None]:
-        """Span, metrics, and the errors of gRPC as MeshError. Cancellation passes through and is not an error."""
-        started, code = time.perf_counter(), "OK"
-        try:
-            with tracing.span(method.lstrip("/"), rpc_system="grpc", rpc_method=method.lstrip("/")):
-                try:
-                    yield
-                except grpc.aio.AioRpcError as error:
-                    if error.code() is grpc.StatusCode.CANCELLED:
-                        raise asyncio.CancelledError from error
-                    raise error_of_call(error, self._role) from error
-        except MeshError as error:
-            code = error.code
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            code = "CANCELLED"
-            raise
-        finally:
-            metrics.CLIENT_CALLS.labels(method, code).inc()
-            metrics.CLIENT_SECONDS.labels(method).observe(time.perf_counter() - started)
 
+class ReplyStream(AsyncIterator[Any]):
+    """The replies of a call, which has begun. Leaving it cancels the call: by `aclose`, by cancelling whoever reads, or
+    by dropping it. No context variable is held between replies, so any task may read the next one."""
 
-class ReplyStream(AsyncIterable[Any]):
-    """The replies of a call. Leaving it, by `aclose`, by the end of the task or by an error, cancels the call."""
+    def __init__(self, call: Any, observed: ObservedCall, requests: Any) -> None:
+        self._call = call
+        self._observed = observed
+        self._requests = requests
 
-    def __init__(self, replies: AsyncIterator[Any]) -> None:
-        self._replies = replies
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self._replies
+    async def __anext__(self) -> Any:
+        if self._observed.ended:
+            raise StopAsyncIteration
+        with self._observed.step(self._requests):
+            reply = await self._call.read()
+        if reply is _EOF:
+            self._observed.end()
+            raise StopAsyncIteration
+        return reply
 
     async def aclose(self) -> None:
-        close = getattr(self._replies, "aclose", None)
-        if close is not None:
-            await close()
+        """Cancel the call unless it has ended."""
+        self._call.cancel()
+        self._observed.end(asyncio.CancelledError())
+
+    def __del__(self) -> None:
+        self._call.cancel()
+        self._observed.end(asyncio.CancelledError())
+
+
+class ObservedCall:
+    """One call made: its span, its metrics, and what its errors mean to whoever made it."""
+
+    def __init__(self, method: str, role: str) -> None:
+        self.ended = False
+        self.span = tracing.begin(method.lstrip("/"), rpc_system="grpc", rpc_method=method.lstrip("/"))
+        self._method = method
+        self._role = role
+        self._started = time.perf_counter()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Say how it ended, the first time."""
+        if self.ended:
+            return
+        self.ended = True
+        code = "OK"
+        if error is not None:
+            code = error.code if isinstance(error, MeshError) else "CANCELLED"
+        self.span.set_attribute("rpc.response.status_code", code)
+        tracing.finish(self.span, error)
+        metrics.CLIENT_CALLS.labels(self._method, code).inc()
+        metrics.CLIENT_SECONDS.labels(self._method).observe(time.perf_counter() - self._started)
+
+    @contextmanager
+    def step(self, requests: Any) -> Iterator[None]:
+        """Around each await of the call: what grpc raises as a MeshError; cancellation of the caller as it is."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            failure = error_of_call(error, self._role)
+            self.end(failure)
+            raise failure from error
+        except asyncio.CancelledError as error:
+            ours = self._why(requests)
+            self.end(ours or error)
+            if ours is None:
+                raise
+            raise ours from error
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    def _why(self, requests: Any) -> Exception | None:
+        """grpc raises CancelledError for whatever ends a call on this side; but when nobody cancelled this task it must
+        not look so: the requests failed, or the channel was closed."""
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            return None
+        failed = requests.error if isinstance(requests, _Requests) else None
+        return failed or Unavailable.dependency(self._role, f"the call to the {self._role} was broken off; try again")
+
+
+class _Requests:
+    """The requests of a call with many. grpc cancels the call when they fail and forgets why; this remembers."""
+
+    def __init__(self, requests: AsyncIterable[Any]) -> None:
+        self._requests = requests
+        self.error: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for request in self._requests:
+                yield request
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def _remembering(request: Any) -> Any:
+    return _Requests(request) if hasattr(request, "__aiter__") else request
 
 
 def _seconds(timeout: float | None) -> float:

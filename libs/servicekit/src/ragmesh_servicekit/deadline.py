@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 
 from ragmesh_servicekit.errors import DeadlineExceeded, Unavailable
@@ -42,18 +42,20 @@ def scope(seconds: float | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _deadline.reset(token)
+        with suppress(ValueError):  # an async generator may be ended by another task than began it, whose context
+            _deadline.reset(token)  # never held the value
 
 
 @asynccontextmanager
 async def dependency(name: str, cap_seconds: float) -> AsyncIterator[None]:
     """Bound a call to a dependency. A time-out is DeadlineExceeded when the request itself ran out, and
-    Unavailable naming the dependency when only the dependency's own cap did."""
+    Unavailable naming the dependency when only the dependency's own cap, or its driver's, did."""
     left = remaining()
+    timer = asyncio.timeout(within(cap_seconds))
     try:
-        async with asyncio.timeout(within(cap_seconds)):
+        async with timer:
             yield
     except TimeoutError as error:
-        if left is not None and left <= cap_seconds:
+        if timer.expired() and left is not None and left <= cap_seconds:
             raise DeadlineExceeded("the deadline of the request has passed") from error
         raise Unavailable.dependency(name) from error

@@ -8,9 +8,9 @@ logged when it changes, and a metric.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from grpc_health.v1 import health_pb2
@@ -39,7 +39,37 @@ class Check:
 class CheckResult:
     state: str = "unknown"  # ok | down | unknown
     detail: str = ""
-    checked_at: float = field(default_factory=time.time)
+
+
+class EndingHealthServicer(HealthServicer):  # type: ignore[misc]  # ships no types
+    """grpc.health.v1 whose watches can be ended: an open one holds `server.stop` for the whole of its grace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watches: set[asyncio.Task[None]] = set()
+        self._ended = False
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802 - the contract's
+        """Watch streams the status until `end_watches`, then ends well."""
+        watch = asyncio.create_task(super().Watch(request, context), name="health-watch")
+        self._watches.add(watch)
+        if self._ended:
+            watch.cancel()
+        try:
+            await asyncio.wait({watch})
+        finally:
+            self._watches.discard(watch)
+            if not watch.done():
+                watch.cancel()
+                await asyncio.wait({watch})
+        if not watch.cancelled():
+            watch.result()
+
+    def end_watches(self) -> None:
+        """End those that are open, and those that are still to come."""
+        self._ended = True
+        for watch in self._watches:
+            watch.cancel()
 
 
 class Health:
@@ -47,20 +77,30 @@ class Health:
 
     def __init__(self, service: str, checks: tuple[Check, ...] = ()) -> None:
         self.service = service
-        self.servicer = HealthServicer()
-        self._checks = checks
-        self._results = {check.name: CheckResult() for check in checks}
+        self.servicer = EndingHealthServicer()
+        self._checks: list[Check] = []
+        self._results: dict[str, CheckResult] = {}
         self.ready = False
+        self._draining = False
+        for check in checks:
+            self.add(check)
+
+    def add(self, check: Check) -> None:
+        """Watch one dependency more; before `watch` begins."""
+        self._checks.append(check)
+        self._results[check.name] = CheckResult()
 
     async def set_ready(self, ready: bool) -> None:
-        """Turn readiness on or off."""
+        """Turn readiness on or off; without effect once draining has begun."""
+        if self._draining:
+            return
         self.ready = ready
         await self.servicer.set("", Serving.SERVING)
         await self.servicer.set(self.service, Serving.SERVING if ready else Serving.NOT_SERVING)
 
     async def drain(self) -> None:
         """Not ready any more, for good: later changes are ignored."""
-        self.ready = False
+        self._draining, self.ready = True, False
         await self.servicer.enter_graceful_shutdown()
 
     async def check_once(self) -> None:
@@ -103,5 +143,7 @@ class Health:
         before = self._results[check.name].state
         self._results[check.name] = CheckResult(state, detail)
         metrics.DEPENDENCY_UP.labels(check.name).set(state == "ok")
-        if state != before and not (before == "unknown" and state == "ok"):
-            (log.info if state == "ok" else log.warning)("dependency." + state, dependency=check.name, detail=detail)
+        if state == "down" and before != "down":
+            log.warning("dependency.down", dependency=check.name, detail=detail)
+        elif state == "ok" and before == "down":
+            log.info("dependency.ok", dependency=check.name)

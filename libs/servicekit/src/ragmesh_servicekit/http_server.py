@@ -16,17 +16,17 @@ KEEP_ALIVE_SECONDS = 75
 
 
 class HttpServer:
-    """uvicorn with signals left alone. `port` is the one it listens on."""
+    """uvicorn with signals left alone. `port` is the one it listens on; `task` ends when it does."""
 
     def __init__(self, server: uvicorn.Server, listener: socket.socket, task: asyncio.Task[None]) -> None:
-        self._server, self._listener, self._task = server, listener, task
+        self._server, self._listener, self.task = server, listener, task
         self.port: int = listener.getsockname()[1]
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no more, let requests finish, then end them."""
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
         self._server.should_exit = True
-        await asyncio.wait({self._task}, timeout=grace_seconds + 2)
+        await asyncio.wait({self.task}, timeout=grace_seconds + 2)
 
 
 @asynccontextmanager

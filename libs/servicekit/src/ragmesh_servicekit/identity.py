@@ -6,6 +6,8 @@ as an explicit argument. Pure: no gRPC and no cryptography here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -23,6 +25,17 @@ class Identity:
 
 
 current: ContextVar[Identity | None] = ContextVar("ragmesh_identity", default=None)
+
+
+@contextmanager
+def acting_as(identity: Identity | None) -> Iterator[None]:
+    """Work on behalf of `identity` inside."""
+    token = current.set(identity)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # an async generator may be ended by another task than began it, whose context
+            current.reset(token)  # never held the value
 
 
 def require() -> Identity:

@@ -11,8 +11,8 @@ import structlog
 from ragmesh_servicekit import identity
 from ragmesh_servicekit.telemetry.tracing import current_ids
 
-_QUIET = ("uvicorn.access", "httpx", "httpcore", "httpx2", "pymilvus", "grpc._cython.cygrpc")
-"""Libraries that log every call, or the same failure that we report ourselves."""
+_QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "httpx2", "pymilvus", "grpc._cython.cygrpc")
+"""Libraries that log every call, their own start and stop, or the same failure that we report ourselves."""
 
 
 def configure_logs(service: str, instance: str, level: str) -> None:
@@ -56,5 +56,6 @@ def configure_logs(service: str, instance: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.captureWarnings(True)  # they are lines of the log too
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.ERROR, getattr(logging, level)))

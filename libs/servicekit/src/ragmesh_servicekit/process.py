@@ -7,8 +7,10 @@
         await process.serve()
 
 Shutdown order: not ready -> hooks that stop taking work -> still serving while balancers notice -> health watches end,
-`server.stop(grace)` -> handlers that grpc forgot are awaited -> tasks are cancelled, hooks give work back -> resources
-close in reverse -> spans are flushed. The first SIGTERM or SIGINT drains, the second exits with 128 + its number.
+`server.stop(grace)` -> handlers that grpc forgot are awaited -> hooks give work back -> tasks are cancelled ->
+resources close in reverse -> spans are flushed. The first SIGTERM or SIGINT drains (or, while starting, closes what is
+open), the second exits with 128 + its number. Every step is bounded; one that fails does not keep the others from
+running.
 """
 
 from __future__ import annotations
@@ -32,21 +34,31 @@ from ragmesh_servicekit.admin import admin_app
 from ragmesh_servicekit.errors import MeshError
 from ragmesh_servicekit.health import Check, Health
 from ragmesh_servicekit.http_server import HttpServer, http_server
-from ragmesh_servicekit.interceptors.server import HandlerRegistry, MeshServerInterceptor
+from ragmesh_servicekit.interceptors.registry import HandlerRegistry
+from ragmesh_servicekit.interceptors.server import MeshServerInterceptor
 from ragmesh_servicekit.logs import configure_logs
-from ragmesh_servicekit.ports import PortTaken, describe_taken
+from ragmesh_servicekit.ports import PortTaken, describe_taken, refuse_taken
 from ragmesh_servicekit.process_settings import ProcessSettings
 from ragmesh_servicekit.settings import SettingsError
-from ragmesh_servicekit.telemetry.setup import configure_tracing
+from ragmesh_servicekit.telemetry.setup import configure_tracing, flush
 from ragmesh_servicekit.tokens import TokenVerifier
 
 log = structlog.get_logger()
 T = TypeVar("T")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 START_WAIT_SECONDS = 30.0
 """How long the start waits for dependencies before it serves without them, and says so."""
 
 FLUSH_SECONDS = 2.0
+FORGOTTEN_SECONDS = 2.0
+"""For handlers that still run when grpc says that all calls have ended."""
+CLOSE_SECONDS = 10.0
+"""For tasks to end and resources to close."""
+
+
+class TaskDied(Exception):
+    """A task of the process ended with an error, which is the cause of this one and was logged when it happened."""
 
 
 class Process:
@@ -69,15 +81,16 @@ class Process:
         self.health = Health(name)
         self._grpc_port = grpc_port
         self._verify_identity = verify_identity
-        self._checks: list[Check] = []
         self._services = services
         self._stack = AsyncExitStack()
-        self._tasks: dict[asyncio.Task[Any], str] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._on_drain: list[Callable[[], Awaitable[None]]] = []
         self._after_drain: list[Callable[[], Awaitable[None]]] = []
         self._https: list[HttpServer] = []
         self._stop = stop or asyncio.Event()
-        self._failure: BaseException | None = None
+        self._failure: TaskDied | None = None
+        self._starting: asyncio.Task[Any] | None = None
+        self._signalled = False
         self._provider: Any = None
         self.server: grpc.aio.Server
         self.port = grpc_port
@@ -93,20 +106,36 @@ class Process:
             interceptors=[MeshServerInterceptor(self.registry, verifier)], options=self._options()
         )
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.server)
+        self._starting = asyncio.current_task()
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    ) -> bool:
+        stopped_in_start = self._starting is not None and self._signalled and kind is asyncio.CancelledError
+        if stopped_in_start and self._starting is not None:
+            self._starting.uncancel()
         try:
-            await self._stack.aclose()
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.server.stop(None)  # has happened, unless the start or serving was broken off
+                await self._end_tasks()
+                await self._stack.aclose()
+        except TimeoutError:
+            log.error("close.gave_up", after_seconds=CLOSE_SECONDS)
         finally:
             if self._provider is not None:
-                await asyncio.to_thread(self._provider.force_flush, int(FLUSH_SECONDS * 1000))
-                await asyncio.to_thread(self._provider.shutdown)
+                await asyncio.to_thread(flush, self._provider, FLUSH_SECONDS)
+            for number in _SIGNALS:
+                asyncio.get_running_loop().remove_signal_handler(number)
+        return stopped_in_start
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _options(self) -> list[tuple[str, int]]:
         server = self.settings.server
@@ -137,12 +166,12 @@ class Process:
 
     def check(self, name: str, probe: Callable[[], Awaitable[object]]) -> None:
         """Watch a dependency."""
-        self._checks.append(Check(name, probe))
+        self.health.add(Check(name, probe))
 
     def spawn(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a task for as long as the process lives. One that ends with an error stops the process with it."""
         task = asyncio.create_task(work, name=name)
-        self._tasks[task] = name
+        self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task
 
@@ -169,73 +198,72 @@ class Process:
 
     async def serve_http(self, app: Any, host: str, port: int, variable: str) -> HttpServer:
         """Serve HTTP beside gRPC; drained with it."""
-        server = await self.enter(http_server(app, host, port, variable))
+        server = await self._open_http(app, host, port, variable)
         self._https.append(server)
+        return server
+
+    async def _open_http(self, app: Any, host: str, port: int, variable: str) -> HttpServer:
+        server = await self.enter(http_server(app, host, port, variable))
+        server.task.add_done_callback(self._task_done)
         return server
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled() or task.exception() is None:
             return
-        log.error("task.died", task=self._tasks[task], exc_info=task.exception())
+        error = task.exception()
+        log.error("task.died", task=task.get_name(), exc_info=error)
         if self._failure is None:
-            self._failure = task.exception()
+            self._failure = TaskDied(f"the task {task.get_name()} died of {type(error).__name__}")
+            self._failure.__cause__ = error
         self._stop.set()
 
     # -- serving -----------------------------------------------------------------------------------
 
     async def serve(self) -> None:
-        """Start, serve until the first signal or the end of a task, drain. Raises the error of a task that died."""
-        self.health = self.health if not self._checks else self._with_checks()
+        """Start, serve until the first signal or the death of a task, drain. Raises TaskDied, or PortTaken."""
         admin = self.settings.admin
-        await self.enter(http_server(admin_app(self.health), admin.host, admin.port, "RAGMESH_ADMIN_PORT"))
+        await self._open_http(admin_app(self.health), admin.host, admin.port, "RAGMESH_ADMIN_PORT")
         self._bind()
-        self._listen_for_signals()
         await self._await_dependencies()
-        if self._checks:
-            self.spawn("health", self.health.watch())
+        self.spawn("health", self.health.watch())
         await self.server.start()
         await self.health.set_ready(True)
+        self._starting = None
         log.info("serving", port=self.port)
         await self._stop.wait()
         await self._drain()
         if self._failure is not None:
             raise self._failure
 
-    def _with_checks(self) -> Health:
-        health = Health(self.name, tuple(self._checks))
-        health.servicer = self.health.servicer
-        return health
-
     def _bind(self) -> None:
         server = self.settings.server
+        refuse_taken("RAGMESH_GRPC_PORT", server.host, self._grpc_port)
+        host = f"[{server.host}]" if ":" in server.host else server.host
         try:
-            self.port = self.server.add_insecure_port(f"{server.host}:{self._grpc_port}")
+            self.port = self.server.add_insecure_port(f"{host}:{self._grpc_port}")
         except RuntimeError as error:
             raise PortTaken(describe_taken("RAGMESH_GRPC_PORT", server.host, self._grpc_port)) from error
         if server.reflection:
             names = [*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
             reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self.server)
 
-    def _listen_for_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def on_signal(number: signal.Signals) -> None:
-            if self._stop.is_set():
-                os._exit(128 + number)
-            log.info("stopping", signal=number.name)
-            self._stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal, number)
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._signalled:
+            os._exit(128 + number)
+        self._signalled = True
+        log.info("stopping", signal=number.name)
+        self._stop.set()
+        if self._starting is not None:
+            self._starting.cancel()  # what has been opened closes; nothing was served yet
 
     async def _await_dependencies(self) -> None:
         """Give dependencies a moment; then serve without those that are down."""
-        deadline = asyncio.get_running_loop().time() + START_WAIT_SECONDS
+        give_up_at = asyncio.get_running_loop().time() + START_WAIT_SECONDS
         while not self._stop.is_set():
             await self.health.check_once()
             if self.health.all_ok():
                 return
-            if asyncio.get_running_loop().time() > deadline:
+            if asyncio.get_running_loop().time() > give_up_at:
                 log.warning("serving_degraded", report=self.health.report()["checks"])
                 return
             await asyncio.sleep(0.25)
@@ -244,20 +272,33 @@ class Process:
         server = self.settings.server
         log.info("draining", in_flight=len(self.registry))
         await self.health.drain()
-        for hook in self._on_drain:
-            await hook()
+        await self._run_hooks(self._on_drain)
         await asyncio.sleep(server.drain_seconds)
+        self.health.servicer.end_watches()
         await asyncio.gather(
             self.server.stop(server.grace_seconds), *(http.stop(server.grace_seconds) for http in self._https)
         )
-        await self.registry.wait(1.0)
-        for hook in self._after_drain:
-            await hook()
+        if not await self.registry.wait(FORGOTTEN_SECONDS):
+            log.warning("drain.handlers_cancelled")
+        await self._run_hooks(self._after_drain)
         log.info("drained")
+
+    async def _run_hooks(self, hooks: list[Callable[[], Awaitable[None]]]) -> None:
+        """All of them: one that fails or takes longer than calls may is logged, and makes the exit code 1."""
+        for hook in hooks:
+            try:
+                async with asyncio.timeout(self.settings.server.grace_seconds + 1):
+                    await hook()
+            except Exception as error:
+                log.error("drain.hook_failed", exc_info=error)
+                if self._failure is None:
+                    self._failure = TaskDied(f"draining failed with {type(error).__name__}")
+                    self._failure.__cause__ = error
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """The entry of every `__main__`: uvloop, and failures of the start as one line each with exit code 2."""
+    """The entry of every `__main__`: uvloop, and the exit code: 0 after draining; 2 with a line for each thing that the
+    operator must mend; 1 for a fault of ours, which the log holds."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
@@ -267,8 +308,15 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         sys.exit(_fail((str(error),)))
     except MeshError as error:
         sys.exit(_fail((error.message,)))
+    except TaskDied:
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if not structlog.is_configured():
+            raise
+        log.critical("process.failed", exc_info=error)
+        sys.exit(1)
 
 
 def _fail(problems: tuple[str, ...]) -> int:

@@ -19,7 +19,11 @@ log = structlog.get_logger()
 DOMAIN = "ragmesh"
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-MAX_MESSAGE = 2000  # trailing metadata is limited to 8 KiB by default
+
+# All metadata behind a call must stay below 8 KiB, or gRPC may replace the status with its own complaint. Base64 makes
+# 4 bytes of 3, and percent-encoding makes 3 of one in the message, which travels once by itself and once in the status.
+MAX_MESSAGE_BYTES = 600
+MAX_DETAILS_BYTES = 3000
 
 _CLASSES: dict[Code, type[MeshError]] = {
     cls.code: cls for cls in MeshError.__subclasses__() if cls.__module__ == errors.__name__
@@ -46,12 +50,15 @@ def to_mesh_error(error: BaseException) -> MeshError:
 
 def encode(error: MeshError) -> status_pb2.Status:
     """The rich status: ErrorInfo always, BadRequest and RetryInfo where there is something to say."""
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code.name), message=error.message[:MAX_MESSAGE])
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code.name), message=_cut(error.message))
     details: list[Any] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
     if error.violations:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
-            bad.field_violations.add(field=violation.field[:200], description=violation.description[:300])
+            bad.field_violations.add(field=_cut(violation.field, 200), description=_cut(violation.description, 300))
+            if status.ByteSize() + bad.ByteSize() > MAX_DETAILS_BYTES:
+                del bad.field_violations[-1]
+                break
         details.append(bad)
     if error.retry_after_seconds is not None and error.retry_after_seconds >= 0:
         retry = error_details_pb2.RetryInfo()
@@ -60,6 +67,10 @@ def encode(error: MeshError) -> status_pb2.Status:
     for detail in details:
         status.details.add().Pack(detail)
     return status
+
+
+def _cut(text: str, max_bytes: int = MAX_MESSAGE_BYTES) -> str:
+    return text.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
 def trailing_metadata(error: MeshError) -> tuple[tuple[str, str | bytes], ...]:
@@ -73,28 +84,34 @@ def trailing_metadata(error: MeshError) -> tuple[tuple[str, str | bytes], ...]:
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MeshError) -> None:
     """End the call with the error; raises grpc's AbortError."""
-    await context.abort(grpc_code(error.code), error.message[:MAX_MESSAGE], trailing_metadata(error))
+    await context.abort(grpc_code(error.code), _cut(error.message), trailing_metadata(error))
 
 
 def error_of_call(call: grpc.aio.AioRpcError, role: str = "") -> MeshError:
     """The MeshError that another of our services sent; without its details, one made from the status code. `role`
     names the peer in that case."""
-    for key, value in cast("Iterable[tuple[str, str | bytes]]", call.trailing_metadata() or ()):
-        if key == DETAILS_KEY and isinstance(value, bytes):
-            decoded = _decode(value)
-            if decoded is not None:
-                return decoded
-    code = call.code()
+    trailing = dict(cast("Iterable[tuple[str, str | bytes]]", call.trailing_metadata() or ()))
+    details = trailing.get(DETAILS_KEY)
+    decoded = _decode(details) if isinstance(details, bytes) else None
+    if decoded is not None:
+        if trailing.get(PUSHBACK_KEY) == "-1":
+            decoded.retry_after_seconds = -1
+        return decoded
+    code, peer = call.code(), role or "service"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded("the deadline of the request has passed")
     if code is grpc.StatusCode.UNAVAILABLE:
-        return errors.Unavailable.dependency(role or "service", f"the {role or 'service'} does not answer; try again")
+        return errors.Unavailable.dependency(peer, f"the {peer} does not answer; try again")
+    if code is grpc.StatusCode.CANCELLED:  # by the peer: a call that we cancelled raises CancelledError
+        return errors.Unavailable.dependency(
+            role or "service", f"the {role or 'service'} broke the call off; try again"
+        )
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return errors.InvalidArgument(
             "the request or its reply is larger than the message limit", reason=Reason.CONTENT_TOO_LARGE
         )
     known = _CLASSES.get(Code.__members__.get(code.name, Code.INTERNAL), Internal)
-    return known(call.details() or f"the {role or 'service'} answered {code.name}")
+    return known(f"the {peer} answered {code.name}")  # its own words may tell of the inside
 
 
 def _decode(raw: bytes) -> MeshError | None:

@@ -1,7 +1,11 @@
 """The server's interceptor: concerns around a handler, adapted to the four arities in one place.
 
-Outermost first: the registry of running handlers, the span, metrics and the access log; then the deadline, the identity
-and the handler. What the handler raises becomes a rich status here and nowhere else.
+Outermost first: the registry of running handlers; the rich status that anything raised becomes here and nowhere else;
+the span, metrics and the access line; then the identity, the deadline and the handler.
+
+Every handler runs as one coroutine of the call's own task. Replies of an async generator are written to the context
+here, because grpc's own loop over a generator does not close it when the call is cancelled while a reply is being sent:
+its `finally` would run whenever the garbage collector came by, in another context.
 docs/adr/20261121-own-grpc-telemetry.md says why spans are not left to opentelemetry-instrumentation-grpc.
 """
 
@@ -11,7 +15,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +25,8 @@ import structlog
 from opentelemetry.trace import SpanKind
 
 from ragmesh_servicekit import deadline, identity
-from ragmesh_servicekit.errors import DeadlineExceeded, MeshError
+from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Reason
+from ragmesh_servicekit.interceptors.registry import HandlerRegistry
 from ragmesh_servicekit.status import abort, to_mesh_error
 from ragmesh_servicekit.telemetry import metrics, tracing
 from ragmesh_servicekit.tokens import METADATA_KEY, TokenVerifier
@@ -29,7 +34,12 @@ from ragmesh_servicekit.tokens import METADATA_KEY, TokenVerifier
 log = structlog.get_logger()
 
 UNGUARDED = ("/grpc.health.v1.Health/", "/grpc.reflection.")
-"""Answered without an identity: probes and, when it is switched on, reflection."""
+"""Answered without an identity, a deadline and an access line: probes and, when it is switched on, reflection."""
+
+DEFAULT_SECONDS = 60.0
+DEFAULT_STREAM_SECONDS = 300.0
+_CANCELLATION_SECONDS = 0.005
+_CLOCKS_DIFFER_SECONDS = 0.02  # a client's deadline passes there a little earlier than here
 
 if TYPE_CHECKING:  # grpc's classes take no type arguments at run time
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -39,66 +49,37 @@ else:
     _ServerInterceptor = grpc.aio.ServerInterceptor
 
 
-class HandlerRegistry:
-    """The tasks that run handlers. grpc's `stop` may return while an aborted handler still runs its `finally`
-    (grpc #37239), so shutdown awaits this as well."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            yield
-        finally:
-            self._tasks.discard(task)
-
-    async def wait(self, seconds: float) -> bool:
-        """Wait for all of them, then cancel the rest. True when none had to be."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=1)
-            return not late
-        return True
-
-
 @dataclass(slots=True)
 class ServerCall:
-    """One call as the concerns see it."""
+    """One call as the concerns see it, and how it ended."""
 
     method: str
     metadata: dict[str, str]
     started: float = field(default_factory=time.perf_counter)
-    error: MeshError | None = None
-    cancelled: bool = False
     caller: identity.Identity | None = None
+    code: str = "OK"
+    reason: Reason | None = None
 
     @property
-    def code(self) -> str:
-        if self.cancelled:
-            return "CANCELLED"
-        return self.error.code if self.error is not None else "OK"
+    def unguarded(self) -> bool:
+        return self.method.startswith(UNGUARDED)
 
 
 class MeshServerInterceptor(_ServerInterceptor):
-    """`verifier`: None on the gateway, which authenticates in its own pipeline. `default_seconds`: the deadline of a
-    call that names none."""
+    """`verifier`: None on the gateway, which authenticates in its own pipeline. `default_seconds` and
+    `default_stream_seconds`: the deadline of a call that names none, without and with a stream in it."""
 
     def __init__(
-        self, registry: HandlerRegistry, verifier: TokenVerifier | None, default_seconds: float = 60.0
+        self,
+        registry: HandlerRegistry,
+        verifier: TokenVerifier | None,
+        default_seconds: float = DEFAULT_SECONDS,
+        default_stream_seconds: float = DEFAULT_STREAM_SECONDS,
     ) -> None:
         self._registry = registry
         self._verifier = verifier
         self._default_seconds = default_seconds
+        self._default_stream_seconds = default_stream_seconds
 
     async def intercept_service(
         self,
@@ -110,121 +91,127 @@ class MeshServerInterceptor(_ServerInterceptor):
         return self._wrap(handler_call_details.method, handler) if handler is not None else cast(Any, None)
 
     def _wrap(self, method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        codecs: dict[str, Any] = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._streaming(method, handler.stream_stream), **codecs)
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._streaming(method, handler.unary_stream), **codecs)
-        if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(self._single(method, handler.stream_unary), **codecs)
-        return grpc.unary_unary_rpc_method_handler(self._single(method, handler.unary_unary), **codecs)
-
-    def _single(self, method: str, behaviour: Any) -> Any:
-        """A handler with one reply, or one that writes to its context."""
-
-        async def single(request: Any, context: Context) -> Any:
-            call = _call(method, context)
-            async with AsyncExitStack() as stack:
-                self._enter(stack, call)
-                try:
-                    with self._guarded(call, context):
-                        return await behaviour(request, context)
-                except BaseException as error:
-                    await self._end(call, context, error)
-
-        return single
-
-    def _streaming(self, method: str, behaviour: Any) -> Any:
-        if not inspect.isasyncgenfunction(behaviour):
-            return self._single(method, behaviour)
-
-        async def streaming(request: Any, context: Context) -> AsyncIterator[Any]:
-            call = _call(method, context)
-            async with AsyncExitStack() as stack:
-                self._enter(stack, call)
-                try:
-                    with self._guarded(call, context):
-                        replies = behaviour(request, context)
-                        stack.push_async_callback(replies.aclose)
-                        async for reply in replies:
-                            yield reply
-                except BaseException as error:
-                    await self._end(call, context, error)
-
-        return streaming
-
-    def _enter(self, stack: AsyncExitStack, call: ServerCall) -> None:
-        stack.enter_context(self._registry.running())
-        parent = tracing.extract(call.metadata)
-        stack.enter_context(
-            tracing.span(
-                call.method.lstrip("/"),
-                kind=SpanKind.SERVER,
-                parent=parent,
-                rpc_system="grpc",
-                rpc_method=call.method.lstrip("/"),
-            )
+        reads, many = handler.request_streaming, handler.response_streaming
+        arity = f"{'stream' if reads else 'unary'}_{'stream' if many else 'unary'}"
+        seconds = self._default_stream_seconds if reads or many else self._default_seconds
+        around = self._around(method, getattr(handler, arity), reads, seconds)
+        make = getattr(grpc, f"{arity}_rpc_method_handler")
+        return cast(
+            "grpc.RpcMethodHandler[Any, Any]",
+            make(
+                around,
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            ),
         )
-        stack.enter_context(_observed(call))
+
+    def _around(self, method: str, behaviour: Any, reads: bool, default_seconds: float) -> Any:
+        writes = inspect.isasyncgenfunction(behaviour)
+
+        async def handle(request: Any, context: Context) -> Any:
+            if reads:
+                request = _whole(request)
+            call = ServerCall(method, _metadata(context))
+            with self._registry.running():
+                try:
+                    with nullcontext() if call.unguarded else _observed(call, context), self._admitted(call):
+                        async with _bounded(call, context, default_seconds):
+                            if writes:
+                                return await _write_all(behaviour(request, context), context)
+                            return await behaviour(request, context)
+                except MeshError as error:
+                    await abort(context, error)
+
+        return handle
 
     @contextmanager
-    def _guarded(self, call: ServerCall, context: Context) -> Iterator[None]:
-        if self._verifier is not None and not call.method.startswith(UNGUARDED):
+    def _admitted(self, call: ServerCall) -> Iterator[None]:
+        """The caller's identity, verified, for as long as the handler runs."""
+        if self._verifier is not None and not call.unguarded:
             call.caller = self._verifier.verify(call.metadata.get(METADATA_KEY, ""))
-        token = identity.current.set(call.caller)
-        left = cast("float | None", context.time_remaining())
-        seconds = self._default_seconds if left is None else left
-        if seconds <= 0:
-            raise DeadlineExceeded("the deadline of the request has passed before it began")
-        try:
-            with deadline.scope(None if call.method.startswith(UNGUARDED) else seconds):  # a watch stays open
+        with identity.acting_as(call.caller):
+            yield
+
+
+async def _whole(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The requests of a call. To grpc's reader a client that went away looks like one that has finished, until the
+    cancellation that follows has been delivered; without a moment's wait a handler takes half an upload for all of it.
+    """
+    async for request in requests:
+        yield request
+    await asyncio.sleep(_CANCELLATION_SECONDS)
+
+
+async def _write_all(replies: Any, context: Context) -> None:
+    async with aclosing(replies):
+        async for reply in replies:
+            await context.write(reply)
+
+
+@asynccontextmanager
+async def _bounded(call: ServerCall, context: Context, default_seconds: float) -> AsyncIterator[None]:
+    """End the handler at its deadline. A client's is kept by grpc, which cancels the handler; a second timer would
+    cancel it again in the midst of its clean-up. The default one is kept here."""
+    if call.unguarded:  # a watch stays open
+        yield
+        return
+    left = cast("float | None", context.time_remaining())
+    timer = asyncio.timeout(default_seconds if left is None else None)
+    try:
+        with deadline.scope(default_seconds if left is None else left):
+            async with timer:
                 yield
-        finally:
-            identity.current.reset(token)
-
-    async def _end(self, call: ServerCall, context: Context, error: BaseException) -> None:
-        """Raise what ends the call: cancellation as it is, anything else as a rich status."""
-        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            call.cancelled = True
-            raise error
-        if isinstance(error, grpc.aio.AbortError):  # a handler of grpc's own, such as health
-            raise error
-        call.error = to_mesh_error(error)
-        await abort(context, call.error)
+    except TimeoutError as error:
+        if not timer.expired():
+            raise
+        raise DeadlineExceeded("the deadline of the request has passed") from error
 
 
-def _call(method: str, context: Context) -> ServerCall:
-    metadata = {
+def _metadata(context: Context) -> dict[str, str]:
+    return {
         str(key): value.decode("latin-1") if isinstance(value, bytes) else value
         for key, value in context.invocation_metadata() or ()
     }
-    return ServerCall(method, metadata)
 
 
 @contextmanager
-def _observed(call: ServerCall) -> Iterator[None]:
-    """RED metrics and one access line."""
-    if call.method.startswith(UNGUARDED):
-        yield
-        return
+def _observed(call: ServerCall, context: Context) -> Iterator[None]:
+    """Anything raised as a MeshError, in a server span; RED metrics and one access line."""
     in_flight = metrics.SERVER_IN_FLIGHT.labels(call.method)
-    in_flight.inc()
-    try:
-        yield
-    finally:
-        in_flight.dec()
-        seconds = time.perf_counter() - call.started
-        metrics.SERVER_CALLS.labels(call.method, call.code).inc()
-        metrics.SERVER_SECONDS.labels(call.method).observe(seconds)
-        log.info(
-            "call",
-            method=call.method,
-            code=call.code,
-            reason=call.error.reason if call.error is not None else None,
-            milliseconds=round(seconds * 1000, 2),
-            tenant=call.caller.tenant if call.caller else None,
-            request_id=call.caller.request_id if call.caller else None,
-        )
+    name = call.method.lstrip("/")
+    parent = tracing.extract(call.metadata)
+    with tracing.span(name, kind=SpanKind.SERVER, parent=parent, rpc_system="grpc", rpc_method=name) as span:
+        in_flight.inc()
+        try:
+            yield
+        except asyncio.CancelledError:
+            left = cast("float | None", context.time_remaining())
+            call.code = "CANCELLED" if left is None or left > _CLOCKS_DIFFER_SECONDS else "DEADLINE_EXCEEDED"
+            raise
+        except grpc.aio.AbortError:  # a handler of grpc's own, such as health
+            call.code = context.code().name
+            raise
+        except grpc.aio.InternalError:  # the call broke while a reply was being sent
+            call.code = "CANCELLED"
+            raise
+        except Exception as error:
+            failure = to_mesh_error(error)
+            call.code, call.reason = failure.code, failure.reason
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            in_flight.dec()
+            seconds = time.perf_counter() - call.started
+            span.set_attribute("rpc.response.status_code", call.code)
+            metrics.SERVER_CALLS.labels(call.method, call.code).inc()
+            metrics.SERVER_SECONDS.labels(call.method).observe(seconds)
+            log.info(
+                "call",
+                method=call.method,
+                code=call.code,
+                reason=call.reason,
+                milliseconds=round(seconds * 1000, 2),
+                tenant=call.caller.tenant if call.caller else None,
+                request_id=call.caller.request_id if call.caller else None,
+            )

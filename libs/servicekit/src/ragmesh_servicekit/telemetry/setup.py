@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -32,3 +34,11 @@ def configure_tracing(service: str, instance: str, endpoint: str, sample_ratio: 
     )
     trace.set_tracer_provider(provider)
     return provider
+
+
+def flush(provider: TracerProvider, seconds: float) -> None:
+    """Send what is left, and give up after `seconds`: the SDK's own shutdown waits for its exporter, which tries again
+    while a receiver is down. Blocks; the exporting thread does not keep a process alive."""
+    last = threading.Thread(target=provider.shutdown, name="trace-flush", daemon=True)
+    last.start()
+    last.join(seconds)

@@ -39,18 +39,36 @@ def span(
     ) as current:
         try:
             yield current
-        except asyncio.CancelledError:
-            current.set_attribute("cancelled", True)
-            raise
-        except Exception as error:
-            current.set_attribute("error.type", type(error).__name__)
-            current.set_status(Status(StatusCode.ERROR))
+        except (asyncio.CancelledError, Exception) as error:
+            _tell(current, error)
             raise
 
 
-def inject(carrier: dict[str, str]) -> dict[str, str]:
-    """Add traceparent and tracestate of the current span."""
-    _PROPAGATOR.inject(carrier)
+def _tell(span: Span, error: BaseException) -> None:
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        span.set_attribute("cancelled", True)
+        return
+    span.set_attribute("error.type", type(error).__name__)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+def begin(name: str, *, kind: SpanKind = SpanKind.CLIENT, **attributes: AttributeValue) -> Span:
+    """A child of the current span that is not made current: for a call that lives on between the steps of whoever
+    reads it. End it with `finish`."""
+    dotted = {key.replace("_", "."): value for key, value in attributes.items()}
+    return trace.get_tracer("ragmesh").start_span(name, kind=kind, attributes=dotted)
+
+
+def finish(span: Span, error: BaseException | None = None) -> None:
+    """End a span that `begin` began, with what `span` would say of the error."""
+    if error is not None:
+        _tell(span, error)
+    span.end()
+
+
+def inject(carrier: dict[str, str], span: Span | None = None) -> dict[str, str]:
+    """Add traceparent and tracestate of `span`, by default the current one."""
+    _PROPAGATOR.inject(carrier, None if span is None else trace.set_span_in_context(span))
     return carrier
 
 
