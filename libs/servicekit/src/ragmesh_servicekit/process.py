@@ -50,7 +50,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 START_WAIT_SECONDS = 30.0
 """How long the start waits for dependencies before it serves without them, and says so."""
 
-FLUSH_SECONDS = 2.0
+FLUSH_SECONDS = 1.5
 FORGOTTEN_SECONDS = 2.0
 """For handlers that still run when grpc says that all calls have ended."""
 CLOSE_SECONDS = 10.0

@@ -6,7 +6,26 @@ import base64
 import binascii
 from dataclasses import dataclass
 
-from ragmesh_servicekit.settings import SettingsError, setting
+from ragmesh_servicekit.settings import setting
+
+
+def signing_keys(text: str) -> dict[str, bytes]:
+    """Key id -> secret, in order, of `id:secret,id:secret`. Raises ValueError."""
+    result: dict[str, bytes] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        key_id, _, secret = part.partition(":")
+        try:
+            raw = base64.b64decode(secret + "=" * (-len(secret) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raw = b""
+        if not key_id or len(raw) < 32:
+            raise ValueError("each key must be `id:secret` with at least 32 bytes in URL-safe base64")
+        if key_id in result:
+            raise ValueError(f"the key id {key_id} is there twice")
+        result[key_id] = raw
+    if not result:
+        raise ValueError("must hold at least one key")
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +104,12 @@ class IdentitySettings:
         "RAGMESH_IDENTITY_KEYS",
         doc="Signing keys as `id:secret`, separated by commas; the first signs, all verify. The same everywhere.",
         secret=True,
+        check=signing_keys,
     )
 
     def parsed(self) -> dict[str, bytes]:
-        """Key id -> secret, in order. Raises SettingsError."""
-        result: dict[str, bytes] = {}
-        for part in filter(None, (each.strip() for each in self.keys.split(","))):
-            key_id, _, secret = part.partition(":")
-            try:
-                raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
-            except (binascii.Error, ValueError):
-                raw = b""
-            if not key_id or len(raw) < 32:
-                raise SettingsError(
-                    ["RAGMESH_IDENTITY_KEYS: each key must be `id:secret` with at least 32 bytes in URL-safe base64"]
-                )
-            result[key_id] = raw
-        if not result:
-            raise SettingsError(["RAGMESH_IDENTITY_KEYS: must hold at least one key"])
-        return result
+        """Key id -> secret, in order."""
+        return signing_keys(self.keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ file named by the variable with `_FILE`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ class Variable:
     choices: tuple[str, ...]
     secret: bool
     required: bool
+    check: Callable[[Any], object] | None = None
 
 
 def setting(
@@ -47,10 +49,12 @@ def setting(
     maximum: float | None = None,
     choices: Sequence[str] = (),
     secret: bool = False,
+    check: Callable[[Any], object] | None = None,
 ) -> Any:
-    """A field read from the variable `name`. Without a default it must be set."""
+    """A field read from the variable `name`. Without a default it must be set. `check` is given the value and raises
+    ValueError, with what it must be, for a wrong one."""
     required = default is _MISSING
-    variable = Variable(name, doc, minimum, maximum, tuple(choices), secret, required)
+    variable = Variable(name, doc, minimum, maximum, tuple(choices), secret, required, check)
     if required:
         return dataclasses.field(metadata={"variable": variable})
     return dataclasses.field(default=default, metadata={"variable": variable})
@@ -78,7 +82,7 @@ def _load(cls: type[T], environ: Mapping[str, str], problems: list[str]) -> T:
             continue
         text = _text(variable, environ, problems)
         if text is None:
-            if variable.required:
+            if variable.required and not any(problem.startswith(variable.name) for problem in problems):
                 problems.append(f"{variable.name}: must be set ({variable.doc})")
             continue
         try:
@@ -96,10 +100,11 @@ def _text(variable: Variable, environ: Mapping[str, str], problems: list[str]) -
         if text:
             problems.append(f"{variable.name}: is set, and {variable.name}_FILE too; set one of them")
         try:
-            return Path(file).read_text().strip()
+            text = Path(file).read_text(encoding="utf-8")
         except OSError as error:
             problems.append(f"{variable.name}_FILE: {file} cannot be read: {error.strerror}")
-            return None
+        except UnicodeDecodeError:
+            problems.append(f"{variable.name}_FILE: {file} is not text")
     return text.strip() if text is not None and text.strip() else None
 
 
@@ -111,6 +116,8 @@ def _parse(variable: Variable, kind: Any, text: str) -> Any:
             raise ValueError(f"must be {_range(low, high)}")
     if variable.choices and value not in variable.choices:
         raise ValueError(f"must be one of {', '.join(variable.choices)}")
+    if variable.check is not None:
+        variable.check(value)
     return value
 
 
@@ -138,9 +145,12 @@ def _int(text: str) -> int:
 
 def _float(text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise ValueError("must be a number") from None
+    if not math.isfinite(value):
+        raise ValueError("must be a number")
+    return value
 
 
 def _bool(text: str) -> bool:

@@ -5,7 +5,7 @@ the span, metrics and the access line; then the identity, the deadline and the h
 
 Every handler runs as one coroutine of the call's own task. Replies of an async generator are written to the context
 here, because grpc's own loop over a generator does not close it when the call is cancelled while a reply is being sent:
-its `finally` would run whenever the garbage collector came by, in another context.
+its `finally` would run later, in a task and a context of its own that nobody awaits.
 docs/adr/20261121-own-grpc-telemetry.md says why spans are not left to opentelemetry-instrumentation-grpc.
 """
 
