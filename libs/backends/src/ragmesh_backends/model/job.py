@@ -96,3 +96,22 @@ class Outcome:
     state: JobState
     failure_reason: str = ""
     failure_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs, newest first. next: where the following page begins, "" on the last one. A page may hold fewer jobs than
+    were asked for and still have a next one, when a filter left many out."""
+
+    jobs: tuple[Job, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """length: jobs that have not ended; pending: those of them in a worker's hands; oldest_age_seconds: since the
+    oldest of them was queued, 0 when there is none."""
+
+    length: int
+    pending: int
+    oldest_age_seconds: float

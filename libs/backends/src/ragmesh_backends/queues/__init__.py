@@ -1,1 +1,1 @@
-"""Durable jobs."""
+"""The job queue: durable records, delivered to workers at least once."""
