@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,9 @@ class StandInIngestor(ingestor_pb2_grpc.IngestorServiceServicer):
 
     async def BatchCreateDocuments(self, request: Any, context: Any) -> ingestor_pb2.BatchCreateDocumentsResponse:
         self._note(request)
-        jobs = [job_pb2.Job(job_id=f"j{n}", document_id=d.document_id, state=1) for n, d in enumerate(request.documents)]
+        jobs = [
+            job_pb2.Job(job_id=f"j{n}", document_id=d.document_id, state=1) for n, d in enumerate(request.documents)
+        ]
         return ingestor_pb2.BatchCreateDocumentsResponse(jobs=jobs)
 
     async def SubmitDocument(self, requests: AsyncIterator[Any], context: Any) -> ingestor_pb2.SubmitDocumentResponse:
@@ -195,7 +197,6 @@ class Mesh:
     ingestor_server: grpc.aio.Server
     http: httpx.AsyncClient
     channel: grpc.aio.Channel
-    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def auth(self) -> tuple[tuple[str, str], ...]:
@@ -206,11 +207,18 @@ class Mesh:
         await self.store.put(record_of(key, tenant, scopes, **times))
         return key
 
-    async def raw(self, head: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-        """A request as written, for what an HTTP client would mend. `head` has no authorization and no end."""
+    async def raw(
+        self, head: str, body: bytes = b"", announced: int | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """A request as written, for what an HTTP client would mend. `head` has no authorization and no end.
+        `announced`: a length other than the body's."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.rest_port)
         text = f"{head}\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {self.key}\r\n"
-        writer.write(text.encode("utf-8") + f"content-length: {len(body)}\r\n\r\n".encode() + body)
+        writer.write(
+            text.encode("utf-8")
+            + f"content-length: {len(body) if announced is None else announced}\r\n\r\n".encode()
+            + body
+        )
         answer = await asyncio.wait_for(reader.read(), 5)
         writer.close()
         await writer.wait_closed()

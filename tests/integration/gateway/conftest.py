@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import structlog
 
 from support.gateway_mesh import Mesh, running_gateway
@@ -13,6 +14,13 @@ from support.gateway_mesh import Mesh, running_gateway
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     async with running_gateway(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
+    """One gateway for all tests of a file that change nothing in it."""
+    async with running_gateway(tmp_path_factory.mktemp("mesh")) as running:
         yield running
 
 

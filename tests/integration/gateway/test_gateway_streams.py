@@ -14,6 +14,7 @@ from ragmesh.gateway.v1 import ask_pb2, ask_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from ragmesh_servicekit.errors import Reason, Unavailable
 from ragmesh_servicekit.status import error_of_call
 from support.gateway_mesh import Mesh
+from support.waiting import until
 
 ASK = "/v1/collections/docs:ask"
 STREAM = "/v1/collections/docs:askStream"
@@ -104,9 +105,7 @@ async def test_a_client_that_leaves_before_the_first_event_ends_the_search(mesh:
         body = {"query": "What?"} if path.endswith("search") else QUESTION
         waiting = asyncio.create_task(mesh.http.post(path, json=body))
         count = len(mesh.retriever.seen)
-        async with asyncio.timeout(2):
-            while len(mesh.retriever.seen) == count:
-                await asyncio.sleep(0.005)
+        await until(lambda before=count: len(mesh.retriever.seen) > before, 2)  # type: ignore[misc]  # default
         waiting.cancel()
         await asyncio.wait_for(mesh.retriever.cancelled.wait(), 0.5)
 
@@ -157,12 +156,10 @@ async def test_an_error_is_the_last_event_and_the_status_of_the_call(mesh: Mesh,
         "code": 14, "reason": "MODEL_UNAVAILABLE", "message": "the model does not answer; try again",
     }  # fmt: skip
     stub = ask_pb2_grpc.AskServiceStub(mesh.channel)
-    replies = []
+    call = stub.AskStream(ask_pb2.AskStreamRequest(collection_id="docs", **QUESTION), metadata=mesh.auth)
+    replies = [await call.read() for _ in events]
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        async for reply in stub.AskStream(
-            ask_pb2.AskStreamRequest(collection_id="docs", **QUESTION), metadata=mesh.auth
-        ):
-            replies.append(reply)
+        await call.read()
     assert replies[-1].error.message == error["message"]
     assert error_of_call(failed.value).reason is Reason.MODEL_UNAVAILABLE
     whole = await mesh.http.post(ASK, json=QUESTION)
@@ -179,9 +176,10 @@ async def test_a_watch_that_fails_says_so_last(mesh: Mesh, accept: str) -> None:
         problem = json.loads(reply.text.splitlines()[-1])["error"]
     assert (problem["status"], problem["reason"]) == (503, "DEPENDENCY_UNAVAILABLE")
     stub = jobs_pb2_grpc.JobServiceStub(mesh.channel)
+    call = stub.WatchJobs(jobs_pb2.WatchJobsRequest(batch_id="fails"), metadata=mesh.auth)
+    assert (await call.read()).job.job_id == "j"
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        async for _ in stub.WatchJobs(jobs_pb2.WatchJobsRequest(batch_id="fails"), metadata=mesh.auth):
-            pass
+        await call.read()
     assert error_of_call(failed.value).message == problem["detail"]
 
 
