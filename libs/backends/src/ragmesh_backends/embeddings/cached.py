@@ -8,6 +8,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.trace import SpanKind
+
+from ragmesh_servicekit.telemetry.tracing import span
 
 
 class Cache(Protocol):
@@ -38,6 +41,7 @@ class CachedQueries:
         (found,) = await self._cache.get_many([key])
         if found is not None and len(found) == 4 * self._embedder.dimension:
             return np.frombuffer(found, dtype=np.float32)
-        vector = await self._embedder.embed_query(text)
+        with span("embeddings.query", kind=SpanKind.INTERNAL, ragmesh_model=self._embedder.model_id):
+            vector = await self._embedder.embed_query(text)
         await self._cache.set_many({key: vector.astype(np.float32).tobytes()})
         return vector

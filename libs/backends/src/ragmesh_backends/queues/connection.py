@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from ragmesh_backends.model.job import Job
 from ragmesh_backends.queues import keys
 from ragmesh_backends.queues.records import decoded
-from ragmesh_backends.queues.scripts import Script
 from ragmesh_backends.redis.client import bounded
+from ragmesh_backends.redis.script import Script
 from ragmesh_servicekit.errors import NotFound, Reason
 
 DEPENDENCY = "queue"
@@ -50,16 +50,9 @@ class QueueConnection:
             await self._state.ping()
 
     async def _run(self, script: Script, *arguments: str | int) -> Any:
-        """One script, once. It is sent whole only to a server that does not know it, where nothing has run then."""
+        """One script, once, bounded."""
         async with bounded(DEPENDENCY, COMMAND_SECONDS):
-            return await self._evaluate(script, *arguments)
-
-    async def _evaluate(self, script: Script, *arguments: str | int) -> Any:
-        """As _run, for use inside `bounded`."""
-        try:
-            return await self._state.evalsha(script.sha, 1, keys.PREFIX, *arguments)
-        except NoScriptError:
-            return await self._state.eval(script.body, 1, keys.PREFIX, *arguments)
+            return await script.run(self._state, keys.PREFIX, *arguments)
 
     async def _in_group(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """The result of a call that needs the workers' group, which is made when it is missing: at the first start,

@@ -159,7 +159,8 @@ class JobDelivery(Connection):
             return
         self._consumers_at = now + CONSUMERS_EVERY_SECONDS
         async with bounded(DEPENDENCY, COMMAND_SECONDS):
-            await self._in_group(lambda: self._evaluate(FORGET_CONSUMERS, int(CONSUMER_IDLE_SECONDS * 1000)))
+            idle = int(CONSUMER_IDLE_SECONDS * 1000)
+            await self._in_group(lambda: FORGET_CONSUMERS.run(self._state, keys.PREFIX, idle))
 
 
 def _parts(deliveries: Sequence[Delivery]) -> list[Sequence[Delivery]]:

@@ -11,8 +11,7 @@ the last start; with it a start whose reply was lost can be repeated without cou
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
+from ragmesh_backends.redis.script import Script
 
 _COMMON = """
 local prefix = KEYS[1]
@@ -66,17 +65,6 @@ local function forget_old(retention)
   end
 end
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script and the SHA-1 by which Redis knows it."""
-
-    body: str
-    sha: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sha", hashlib.sha1(self.body.encode(), usedforsecurity=False).hexdigest())
 
 
 def _script(body: str) -> Script:

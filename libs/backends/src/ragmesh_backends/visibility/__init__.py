@@ -1,1 +1,1 @@
-"""Which versions readers must not see."""
+"""Which versions readers drop from their hits: those being written and those being swept."""

@@ -39,7 +39,7 @@ class Jobs(Protocol):
     """What the servicer reads of the queue."""
 
     async def get(self, tenant: str, job_id: str) -> Job: ...
-    async def page(
+    async def list(
         self, tenant: str, *, collection_id: str, batch_id: str, state: JobState | None, after: str, limit: int
     ) -> JobPage: ...
     def watch(self, tenant: str, *, batch_id: str, job_ids: Sequence[str], final_only: bool) -> AsyncIterator[Job]: ...
@@ -176,7 +176,7 @@ class IngestorServicer(ingestor_pb2_grpc.IngestorServiceServicer):
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         tenant = identity.require().tenant
         scope = ("ListJobs", request.collection_id, request.batch_id, str(request.state))
-        page = await self._jobs.page(
+        page = await self._jobs.list(
             tenant,
             collection_id=request.collection_id,
             batch_id=request.batch_id,
