@@ -45,12 +45,13 @@ class Mesh:
         self.home.mkdir(exist_ok=True)
         if not (self.home / "models").exists():
             (self.home / "models").symlink_to(self.models)
-        self.process = subprocess.Popen(
-            [*RAGMESH, "up", "--free-ports", *self.arguments],
-            env=self.environ(),
-            stdout=(self.home / "up.log").open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        with (self.home / "up.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*RAGMESH, "up", "--free-ports", *self.arguments],
+                env=self.environ(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         deadline = time.monotonic() + START_SECONDS
         while not (self.state().get("ready") and self.state().get("pid") == self.process.pid):
             if self.process.poll() is not None or time.monotonic() > deadline:
