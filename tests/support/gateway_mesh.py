@@ -37,12 +37,14 @@ from ragmesh_servicekit.api_key import new_key, parse
 from ragmesh_servicekit.channel import MeshChannel, open_channel
 from ragmesh_servicekit.errors import AlreadyExists, MeshError, NotFound, Reason, Unavailable
 from ragmesh_servicekit.http_server import http_server
-from ragmesh_servicekit.interceptors.server import HandlerRegistry, MeshServerInterceptor
+from ragmesh_servicekit.interceptors.registry import HandlerRegistry
+from ragmesh_servicekit.interceptors.server import MeshServerInterceptor
 from ragmesh_servicekit.paging import PageTokens
 from ragmesh_servicekit.tokens import TokenMinter, TokenVerifier
 
 SIGNING = {"first": b"0123456789abcdef0123456789abcdef"}
 METHODS = public_methods()
+CACHE_NONE = answer_pb2.CACHE_KIND_NONE
 
 
 class StandInRetriever(retriever_pb2_grpc.RetrieverServiceServicer):
@@ -95,11 +97,13 @@ class StandInGenerator(generator_pb2_grpc.GeneratorServiceServicer):
         self, request: generator_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[generator_pb2.GenerateResponse]:
         self.begun.set()
-        events = [{"token": answer_pb2.Token(text=text)} for text in ("One ", "two ", "[1].")]
-        events += [  # type: ignore[list-item]  # a dict of one message each
-            {"citation": answer_pb2.Citation(number=1, chunk_id="c1", document_id="d/é 1", start=8, end=11)},
-            {"usage": answer_pb2.Usage(model="stand-in", prompt_tokens=7, completion_tokens=3)},
-            {"done": answer_pb2.Done(finish_reason=answer_pb2.FINISH_REASON_STOP, confidence=1.0, cache=1)},
+        say = generator_pb2.GenerateResponse
+        done = answer_pb2.Done(finish_reason=answer_pb2.FINISH_REASON_STOP, confidence=1.0, cache=CACHE_NONE)
+        events = [
+            *(say(token=answer_pb2.Token(text=text)) for text in ("One ", "two ", "[1].")),
+            say(citation=answer_pb2.Citation(number=1, chunk_id="c1", document_id="d/é 1", start=8, end=11)),
+            say(usage=answer_pb2.Usage(model="stand-in", prompt_tokens=7, completion_tokens=3)),
+            say(done=done),
         ]
         try:
             if self.fails is not None and self.fails_at_once:
@@ -107,7 +111,7 @@ class StandInGenerator(generator_pb2_grpc.GeneratorServiceServicer):
             for event in events:
                 await self.steps.acquire()
                 self.produced += 1
-                yield generator_pb2.GenerateResponse(**event)  # type: ignore[arg-type]  # see above
+                yield event
                 if self.fails is not None:
                     raise self.fails
         finally:
@@ -143,7 +147,8 @@ class StandInIngestor(ingestor_pb2_grpc.IngestorServiceServicer):
     async def BatchCreateDocuments(self, request: Any, context: Any) -> ingestor_pb2.BatchCreateDocumentsResponse:
         self._note(request)
         jobs = [
-            job_pb2.Job(job_id=f"j{n}", document_id=d.document_id, state=1) for n, d in enumerate(request.documents)
+            job_pb2.Job(job_id=f"j{n}", document_id=d.document_id, state=job_pb2.JOB_STATE_ACCEPTED)
+            for n, d in enumerate(request.documents)
         ]
         return ingestor_pb2.BatchCreateDocumentsResponse(jobs=jobs)
 
@@ -155,12 +160,16 @@ class StandInIngestor(ingestor_pb2_grpc.IngestorServiceServicer):
                 self._note(header)
             self.uploaded += request.data
         assert header is not None
-        job = job_pb2.Job(job_id="j", document_id=header.document_id or header.file_name, state=1)
+        job = job_pb2.Job(
+            job_id="j", document_id=header.document_id or header.file_name, state=job_pb2.JOB_STATE_ACCEPTED
+        )
         return ingestor_pb2.SubmitDocumentResponse(job=job)
 
     async def GetDocument(self, request: Any, context: Any) -> ingestor_pb2.GetDocumentResponse:
         self._note(request)
-        document = document_pb2.Document(document_id=request.document_id, size_bytes=2**40, state=2)
+        document = document_pb2.Document(
+            document_id=request.document_id, size_bytes=2**40, state=document_pb2.DOCUMENT_STATE_READY
+        )
         return ingestor_pb2.GetDocumentResponse(document=document)
 
     async def GetDocumentContent(self, request: Any, context: Any) -> ingestor_pb2.GetDocumentContentResponse:
@@ -173,7 +182,7 @@ class StandInIngestor(ingestor_pb2_grpc.IngestorServiceServicer):
 
     async def WatchJobs(self, request: Any, context: Any) -> AsyncIterator[ingestor_pb2.WatchJobsResponse]:
         try:
-            yield ingestor_pb2.WatchJobsResponse(job=job_pb2.Job(job_id="j", state=2))
+            yield ingestor_pb2.WatchJobsResponse(job=job_pb2.Job(job_id="j", state=job_pb2.JOB_STATE_RUNNING))
             self.watching.set()
             if request.batch_id == "fails":
                 raise Unavailable.dependency("queue")
@@ -207,18 +216,12 @@ class Mesh:
         await self.store.put(record_of(key, tenant, scopes, **times))
         return key
 
-    async def raw(
-        self, head: str, body: bytes = b"", announced: int | None = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        """A request as written, for what an HTTP client would mend. `head` has no authorization and no end.
-        `announced`: a length other than the body's."""
+    async def raw(self, head: str, announced: int = 0) -> tuple[int, dict[str, str], bytes]:
+        """A request as written, for what an HTTP client would mend. `head` has no authorization and no end. No body is
+        sent, whatever length is announced."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.rest_port)
         text = f"{head}\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {self.key}\r\n"
-        writer.write(
-            text.encode("utf-8")
-            + f"content-length: {len(body) if announced is None else announced}\r\n\r\n".encode()
-            + body
-        )
+        writer.write(f"{text}content-length: {announced}\r\n\r\n".encode())
         answer = await asyncio.wait_for(reader.read(), 5)
         writer.close()
         await writer.wait_closed()
@@ -248,7 +251,8 @@ def record_of(key: str, tenant: str, scopes: frozenset[str], **times: datetime) 
 async def running_gateway(folder: Path, limits: Limits | None = None) -> AsyncIterator[Mesh]:
     """The gateway and what stands behind it, on free ports."""
     async with AsyncExitStack() as stack:
-        retriever, generator, ingestor = StandInRetriever(), StandInGenerator(), StandInIngestor()
+        retriever, generator = StandInRetriever(), StandInGenerator()
+        ingestor = StandInIngestor()  # type: ignore[abstract]  # methods that no test needs
         minter = TokenMinter(SIGNING)
         channels: dict[str, MeshChannel] = {}
         servers: dict[str, grpc.aio.Server] = {}
@@ -261,7 +265,7 @@ async def running_gateway(folder: Path, limits: Limits | None = None) -> AsyncIt
                 interceptors=[MeshServerInterceptor(HandlerRegistry(), TokenVerifier(SIGNING, name))],
                 options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 20 * 2**20)],
             )
-            add(servicer, server)  # type: ignore[operator]  # one adder for each servicer
+            add(servicer, server)  # type: ignore[arg-type]  # each adder has its own servicer
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
             stack.push_async_callback(server.stop, 0)

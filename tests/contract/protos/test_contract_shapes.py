@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import descriptor as d
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from ragmesh.common.v1 import errors_pb2, options_pb2
+from ragmesh.common.v1 import document_pb2, errors_pb2, options_pb2
 from ragmesh.generator.v1 import generator_pb2
 from ragmesh.ingestor.v1 import ingestor_pb2
 from ragmesh.retriever.v1 import retriever_pb2
@@ -57,7 +57,7 @@ def test_every_method_of_the_ingestor_is_reached() -> None:
 def test_a_document_alone_has_the_fields_of_one_in_a_batch() -> None:
     alone = next(m for m in METHODS if m.path == CREATE_DOCUMENT).descriptor.input_type.fields_by_name
     batch = next(m for m in METHODS if m.name == "BatchCreateDocuments").descriptor.input_type.fields_by_name
-    single = batch["documents"].message_type.fields_by_name
+    single = document_pb2.DocumentInput.DESCRIPTOR.fields_by_name
     assert set(alone) == set(single) | set(batch) - {"documents"}
     for name, field in alone.items():
         other = single[name] if name in single else batch[name]

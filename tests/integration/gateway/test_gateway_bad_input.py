@@ -146,7 +146,7 @@ async def test_a_bad_request_is_refused_alike_on_both_surfaces(
 
 
 async def test_bytes_that_are_no_message_and_fields_that_the_contract_lacks_are_refused(shared_mesh: Mesh) -> None:
-    call = shared_mesh.channel.unary_unary("/ragmesh.gateway.v1.SearchService/Search")
+    call = shared_mesh.channel.unary_unary("/ragmesh.gateway.v1.SearchService/Search", None, None)
     for raw, reason in ((b"\xff\xff", "MALFORMED_REQUEST"), (b"\x12\x01\xff", "MALFORMED_REQUEST")):
         assert (await refused(call(raw, metadata=shared_mesh.auth))).reason == reason
     known = search_pb2.SearchRequest(collection_id="docs", query="q").SerializeToString()

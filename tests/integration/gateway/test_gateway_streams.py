@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
+from ragmesh.common.v1 import search_pb2
 from ragmesh.gateway.v1 import ask_pb2, ask_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from ragmesh_servicekit.errors import Reason, Unavailable
 from ragmesh_servicekit.status import error_of_call
@@ -19,6 +20,7 @@ from support.waiting import until
 ASK = "/v1/collections/docs:ask"
 STREAM = "/v1/collections/docs:askStream"
 QUESTION = {"question": "What?"}
+REQUEST = ask_pb2.AskStreamRequest(collection_id="docs", question="What?")
 
 
 def sse(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -51,7 +53,7 @@ def fold(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 async def test_the_same_question_gives_the_same_answer_on_every_surface(mesh: Mesh) -> None:
-    mesh.retriever.missing = [3]
+    mesh.retriever.missing = [search_pb2.PART_GRAPH]
     whole = (await mesh.http.post(ASK, json=QUESTION)).json()
     assert whole["answer"] == "One two [1]."
     assert whole["degraded"] == ["GRAPH"]
@@ -66,8 +68,8 @@ async def test_the_same_question_gives_the_same_answer_on_every_surface(mesh: Me
     assert lines.headers["content-type"] == "application/x-ndjson"
     assert fold([json.loads(line) for line in lines.text.splitlines()]) == whole
     stub = ask_pb2_grpc.AskServiceStub(mesh.channel)
-    answer = await stub.Ask(ask_pb2.AskRequest(collection_id="docs", **QUESTION), metadata=mesh.auth)
-    streamed = stub.AskStream(ask_pb2.AskStreamRequest(collection_id="docs", **QUESTION), metadata=mesh.auth)
+    answer = await stub.Ask(ask_pb2.AskRequest(collection_id="docs", question="What?"), metadata=mesh.auth)
+    streamed = stub.AskStream(REQUEST, metadata=mesh.auth)
     replies = [json_format.MessageToDict(reply, preserving_proto_field_name=True) async for reply in streamed]
     assert answer.answer == fold(replies)["answer"] == whole["answer"]
     assert json_format.MessageToDict(answer, preserving_proto_field_name=True)["sources"] == fold(replies)["sources"]
@@ -121,7 +123,7 @@ async def test_a_client_that_leaves_whole_answers_ends_the_generator(mesh: Mesh)
 async def test_a_cancelled_grpc_stream_ends_the_generator(mesh: Mesh) -> None:
     mesh.generator.steps = asyncio.Semaphore(1)
     stub = ask_pb2_grpc.AskServiceStub(mesh.channel)
-    call = stub.AskStream(ask_pb2.AskStreamRequest(collection_id="docs", **QUESTION), metadata=mesh.auth)
+    call: Any = stub.AskStream(REQUEST, metadata=mesh.auth)
     async for reply in call:
         if reply.HasField("token"):
             break
@@ -156,7 +158,7 @@ async def test_an_error_is_the_last_event_and_the_status_of_the_call(mesh: Mesh,
         "code": 14, "reason": "MODEL_UNAVAILABLE", "message": "the model does not answer; try again",
     }  # fmt: skip
     stub = ask_pb2_grpc.AskServiceStub(mesh.channel)
-    call = stub.AskStream(ask_pb2.AskStreamRequest(collection_id="docs", **QUESTION), metadata=mesh.auth)
+    call: Any = stub.AskStream(REQUEST, metadata=mesh.auth)
     replies = [await call.read() for _ in events]
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await call.read()
@@ -176,7 +178,7 @@ async def test_a_watch_that_fails_says_so_last(mesh: Mesh, accept: str) -> None:
         problem = json.loads(reply.text.splitlines()[-1])["error"]
     assert (problem["status"], problem["reason"]) == (503, "DEPENDENCY_UNAVAILABLE")
     stub = jobs_pb2_grpc.JobServiceStub(mesh.channel)
-    call = stub.WatchJobs(jobs_pb2.WatchJobsRequest(batch_id="fails"), metadata=mesh.auth)
+    call: Any = stub.WatchJobs(jobs_pb2.WatchJobsRequest(batch_id="fails"), metadata=mesh.auth)
     assert (await call.read()).job.job_id == "j"
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await call.read()
@@ -197,7 +199,7 @@ async def test_silence_is_filled_with_heartbeats(mesh: Mesh, monkeypatch: pytest
 
 
 async def test_strict_refuses_instead_of_leaving_a_part_out(mesh: Mesh) -> None:
-    mesh.retriever.missing = [1]
+    mesh.retriever.missing = [search_pb2.PART_DENSE]
     for path, body in ((ASK, QUESTION), (STREAM, QUESTION), ("/v1/collections/docs:search", {"query": "What?"})):
         reply = await mesh.http.post(path, json={**body, "strict": True})
         assert (reply.status_code, reply.json()["reason"]) == (503, "DEPENDENCY_UNAVAILABLE"), path

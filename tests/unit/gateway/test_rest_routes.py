@@ -61,5 +61,5 @@ def test_variables_are_decoded_once() -> None:
     assert template.match("/d/a%252Fb/c%3A:content") == {"id": "a%2Fb/c:"}
     assert template.match("/d/:content") is None
     for wrong in ("%zz", "a%", "%f", "%ff%fe", "%ed%a0%80"):
-        with pytest.raises(InvalidArgument, match="^id: "):
+        with pytest.raises(InvalidArgument, match=r"^id: "):
             template.match(f"/d/{wrong}:content")

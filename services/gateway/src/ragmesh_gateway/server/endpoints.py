@@ -13,6 +13,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from google.protobuf.message import Message
 
 from ragmesh_gateway.domain.keys import KeyRing
@@ -72,6 +73,7 @@ class Endpoints:
     async def admit(self, method: Method, call: Call) -> Admission:
         """Tell who is calling and whether they may. It comes before a surface reads a body, so that nobody without a
         key makes us do so. Raises Unauthenticated, PermissionDenied, Unavailable."""
+        structlog.contextvars.bind_contextvars(request_id=call.request_id)  # for all that this task logs from here on
         if not call.authorization:
             raise Unauthenticated(
                 "authorization: no key was sent; send `Authorization: Bearer <key>`", reason=Reason.KEY_MISSING
