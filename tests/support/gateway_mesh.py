@@ -203,7 +203,7 @@ class Mesh:
     key: str
     grpc_target: str
     rest_port: int
-    ingestor_server: grpc.aio.Server
+    servers: dict[str, grpc.aio.Server]
     http: httpx.AsyncClient
     channel: grpc.aio.Channel
 
@@ -314,7 +314,7 @@ async def running_gateway(folder: Path, limits: Limits | None = None) -> AsyncIt
             key,
             f"127.0.0.1:{port}",
             rest.port,
-            servers["ingestor"],
+            servers,
             http,
             channel,
         )

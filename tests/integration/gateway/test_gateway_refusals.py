@@ -41,7 +41,7 @@ async def test_a_body_that_grows_too_large_is_refused(mesh: Mesh) -> None:
 
 
 async def test_an_ingestor_that_is_down_is_503_and_unavailable(mesh: Mesh) -> None:
-    await mesh.ingestor_server.stop(0)
+    await mesh.servers["ingestor"].stop(0)
     reply = await mesh.http.get("/v1/collections/c")
     assert (reply.status_code, reply.json()["reason"]) == (503, "DEPENDENCY_UNAVAILABLE")
     stub = collections_pb2_grpc.CollectionServiceStub(mesh.channel)

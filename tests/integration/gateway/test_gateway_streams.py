@@ -203,3 +203,18 @@ async def test_strict_refuses_instead_of_leaving_a_part_out(mesh: Mesh) -> None:
     for path, body in ((ASK, QUESTION), (STREAM, QUESTION), ("/v1/collections/docs:search", {"query": "What?"})):
         reply = await mesh.http.post(path, json={**body, "strict": True})
         assert (reply.status_code, reply.json()["reason"]) == (503, "DEPENDENCY_UNAVAILABLE"), path
+
+
+async def test_a_generator_that_stops_in_the_middle_is_an_error_and_no_silence(mesh: Mesh) -> None:
+    mesh.generator.steps = asyncio.Semaphore(1)
+    whole = asyncio.create_task(mesh.http.post(ASK, json=QUESTION))
+    async with mesh.http.stream("POST", STREAM, json=QUESTION) as reply:
+        text = ""
+        async for piece in reply.aiter_text():
+            if not text:
+                await asyncio.wait_for(mesh.generator.begun.wait(), 2)
+                await mesh.servers["generator"].stop(0)
+            text += piece
+    name, event = sse(text)[-1]
+    assert (name, event["error"]["reason"]) == ("error", "DEPENDENCY_UNAVAILABLE")
+    assert (await whole).status_code == 503

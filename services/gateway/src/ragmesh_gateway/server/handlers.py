@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from ragmesh.common.v1 import answer_pb2, errors_pb2, search_pb2
 from ragmesh.gateway.v1 import ask_pb2, keys_pb2
 from ragmesh.gateway.v1 import search_pb2 as public_search_pb2
-from ragmesh_gateway.adapters.retriever import RetrieverClient
+from ragmesh.retriever.v1 import retriever_pb2
 from ragmesh_gateway.domain.ask import Ask
 from ragmesh_gateway.domain.keys import Keys
 from ragmesh_gateway.server import convert
@@ -23,10 +23,18 @@ from ragmesh_servicekit.status import grpc_code, to_mesh_error
 PAGE_SIZE = 50
 
 
+class Searcher(Protocol):
+    """A search passed on as it is, with its explanations and timings."""
+
+    async def call(self, request: retriever_pb2.SearchRequest) -> retriever_pb2.SearchResponse:
+        """Raises MeshError."""
+        ...
+
+
 class AskHandlers:
     """gateway.v1.AskService and SearchService."""
 
-    def __init__(self, ask: Ask[search_pb2.Hit], retriever: RetrieverClient) -> None:
+    def __init__(self, ask: Ask[search_pb2.Hit], retriever: Searcher) -> None:
         self._ask = ask
         self._retriever = retriever
 
