@@ -36,8 +36,8 @@ def grpc_code(code: Code) -> grpc.StatusCode:
 
 
 def to_mesh_error(error: BaseException) -> MeshError:
-    """What a caller may know of anything raised: a MeshError as it is, a group's first, a call's as decoded, a time-out
-    of ours as DeadlineExceeded; everything else is Internal and is logged here, once, with its traceback."""
+    """What a caller may know of anything raised: a MeshError as it is, a group's first, a call's as decoded; everything
+    else is Internal and is logged here, once, with its traceback and the request id of the task in hand."""
     if isinstance(error, MeshError):
         return error
     if isinstance(error, BaseExceptionGroup):

@@ -126,9 +126,12 @@ class MeshServerInterceptor(_ServerInterceptor):
 
     @contextmanager
     def _admitted(self, call: ServerCall) -> Iterator[None]:
-        """The caller's identity, verified, for as long as the handler runs."""
+        """The caller's identity, verified, for as long as the handler runs. The request id stays on every later line
+        that the call's own task logs: what went wrong is logged when the handler, and with it the identity, has gone.
+        """
         if self._verifier is not None and not call.unguarded:
             call.caller = self._verifier.verify(call.metadata.get(METADATA_KEY, ""))
+            structlog.contextvars.bind_contextvars(request_id=call.caller.request_id)
         with identity.acting_as(call.caller):
             yield
 
@@ -206,12 +209,12 @@ def _observed(call: ServerCall, context: Context) -> Iterator[None]:
             span.set_attribute("rpc.response.status_code", call.code)
             metrics.SERVER_CALLS.labels(call.method, call.code).inc()
             metrics.SERVER_SECONDS.labels(call.method).observe(seconds)
+            caller = call.caller
             log.info(
                 "call",
                 method=call.method,
                 code=call.code,
                 reason=call.reason,
                 milliseconds=round(seconds * 1000, 2),
-                tenant=call.caller.tenant if call.caller else None,
-                request_id=call.caller.request_id if call.caller else None,
+                **({"tenant": caller.tenant, "request_id": caller.request_id} if caller else {}),
             )
