@@ -13,11 +13,11 @@ from support.mesh import Mesh
 __all__ = ["embedding_cache"]
 
 DOCUMENTS = {
-    "lighthouse.txt": "Fastnet Lighthouse\n\nThe Fastnet lighthouse was first lit in 1854. Its granite tower was "
+    "lighthouse.md": "# Fastnet Lighthouse\n\nThe Fastnet lighthouse was first lit in 1854. Its granite tower was "
     "rebuilt in 1904 by William Douglass.",
-    "keeper.txt": "William Douglass\n\nWilliam Douglass was an engineer from Cornwall. He died in 1913 in Stella "
+    "keeper.md": "# William Douglass\n\nWilliam Douglass was an engineer from Cornwall. He died in 1913 in Stella "
     "House, Penzance.",
-    "tea.txt": "Green tea\n\nGreen tea is brewed at 80 degrees for two minutes. Hotter water makes it bitter.",
+    "tea.md": "# Green tea\n\nGreen tea is brewed at 80 degrees for two minutes. Hotter water makes it bitter.",
 }
 
 

@@ -16,7 +16,7 @@ from support.mesh import Mesh
 from support.openai_server import OpenAIServer, Script
 from support.otlp_receiver import OtlpReceiver, ReceivedSpan, ancestors, otlp_receiver
 
-QUESTION = "Where did the engineer who rebuilt the Fastnet lighthouse die?"
+QUESTION = "Where did William Douglass die?"
 
 
 @dataclass
@@ -120,7 +120,7 @@ async def _one_trace_holds_every_service_store_and_model_call(world: World) -> N
     def complete(spans: list[ReceivedSpan]) -> bool:
         names = {span.name for span in of_trace(spans)}
         services = {span.service for span in of_trace(spans)}
-        wanted = {"vectors.dense", "vectors.bm25", "embeddings.query", "graph.links", "model.chat", "redis.hidden"}
+        wanted = {"vectors.dense", "vectors.bm25", "embeddings.query", "graph.read", "records.read", "model.chat", "visibility.hidden"}
         return wanted <= names and {"ragmesh-gateway", "ragmesh-retriever", "ragmesh-generator"} <= services
 
     try:

@@ -13,7 +13,8 @@ import httpx
 from ragmesh.gateway.v1 import ask_pb2, ask_pb2_grpc
 from support.mesh import Mesh
 
-QUESTION = "Where did the engineer who rebuilt the Fastnet lighthouse die?"
+QUESTION = "Where did William Douglass die?"
+TWO_HOPS = "Where did the engineer who rebuilt the Fastnet lighthouse die?"
 
 
 def folded(events: list[tuple[str, dict]]) -> tuple[str, list[str], str]:
@@ -74,9 +75,9 @@ def test_events_of_a_stream_count_up_under_one_id_and_end_with_done(mesh: Mesh) 
 
 
 def test_the_graph_brings_the_passage_that_the_question_does_not_name(mesh: Mesh) -> None:
-    hits = mesh.search("facts", QUESTION, explain=True, top_k=2)
-    assert {hit["document_id"] for hit in hits} == {"lighthouse.txt", "keeper.txt"}
-    keeper = next(hit for hit in hits if hit["document_id"] == "keeper.txt")
+    hits = mesh.search("facts", TWO_HOPS, explain=True, top_k=2)
+    assert {hit["document_id"] for hit in hits} == {"lighthouse.md", "keeper.md"}
+    keeper = next(hit for hit in hits if hit["document_id"] == "keeper.md")
     assert any(reason["factor"] == "linked_from" for reason in keeper["explanations"])
     assert {"dense", "fused"} <= keeper["scores"].keys()
 
@@ -167,5 +168,5 @@ def test_two_tenants_see_nothing_of_each_other_and_change_no_score(mesh: Mesh) -
     theirs = mesh.search("facts", QUESTION, key, top_k=10)
     assert all(hit["document_id"].startswith("d") for hit in theirs)
     with mesh.rest(key) as rest:
-        assert rest.get("/v1/collections/facts/documents/tea.txt").status_code == 404
+        assert rest.get("/v1/collections/facts/documents/tea.md").status_code == 404
         assert rest.get("/v1/keys").status_code == 403

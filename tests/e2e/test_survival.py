@@ -54,8 +54,8 @@ def test_a_process_that_is_killed_is_restarted_and_the_mesh_answers_again(fresh_
         while True:
             with fresh_mesh.rest() as rest:
                 reply = rest.post("/v1/collections/notes:search", json={"query": "lighthouse", "strict": True})
-            again = fresh_mesh.process_named(name)
-            if reply.status_code == 200 and again.pid != before.pid and reply.json()["hits"]:
+            replaced = fresh_mesh.pid_of(name) != before.pid
+            if reply.status_code == 200 and replaced and reply.json()["hits"]:
                 break
             assert reply.status_code in {200, 503, 504}, reply.text
             assert time.monotonic() < deadline, (name, reply.text)

@@ -65,9 +65,13 @@ class Mesh:
             return {}
         return value
 
-    def process_named(self, name: str) -> psutil.Process:
+    def pid_of(self, name: str) -> int:
+        """As the supervisor last wrote it; the process may be gone."""
         (entry,) = [p for p in self.state()["processes"] if p["name"] == name]
-        return psutil.Process(entry["pid"])
+        return int(entry["pid"])
+
+    def process_named(self, name: str) -> psutil.Process:
+        return psutil.Process(self.pid_of(name))
 
     @property
     def key(self) -> str:
@@ -120,7 +124,7 @@ class Mesh:
     def ingest(self, collection: str, documents: Mapping[str, str], key: str | None = None) -> None:
         """Send texts and wait until they can be searched."""
         with self.rest(key) as rest:
-            body = {"documents": [{"document_id": i, "text": t} for i, t in documents.items()]}
+            body = {"documents": [_document(i, t) for i, t in documents.items()]}
             reply = rest.post(f"/v1/collections/{collection}/documents:batchCreate", json=body)
             assert reply.status_code == 202, reply.text
             self.wait_ready(rest, [job["job_id"] for job in reply.json()["jobs"]])
@@ -140,3 +144,8 @@ class Mesh:
             assert reply.status_code == 200, reply.text
             hits: list[dict[str, Any]] = reply.json()["hits"]
             return hits
+
+
+def _document(document_id: str, text: str) -> dict[str, str]:
+    kind = "text/markdown" if document_id.endswith(".md") else "text/plain"
+    return {"document_id": document_id, "text": text, "media_type": kind}

@@ -22,6 +22,9 @@ from ragmesh_backends.model.sentences import MARK, sentences
 # ADDITION_FLOOR were swept.
 TITLE_WEIGHT = 0.45
 PREVIOUS_WEIGHT = 0.3
+REFERRING_WEIGHT = 0.8
+"""For both of these when the sentence begins with a word that points back: `He died in Penzance.`"""
+
 PROXIMITY_BONUS = 0.1
 KIND_BONUS = 0.15
 RANK_BONUS = 0.25
@@ -46,6 +49,7 @@ MAX_EVIDENCE = 64
 MIN_FRAGMENT_WORDS = 6
 """A line without a final stop and with fewer words is a heading or a label, not a sentence."""
 
+_BACK = re.compile(r"(?:He|She|It|They|His|Her|Its|Their|This|These|Those|That|Both)\b")
 _EMPHASISED = re.compile(r"(\*\*|__)[^*_]+\1[.:]?")
 _CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\([^()\s]{1,500}\)")
@@ -97,6 +101,7 @@ class Candidate:
     own: tuple[str, ...]
     context: frozenset[str]
     previous: frozenset[str]
+    refers_back: bool = False
 
 
 def candidates(passage: Passage) -> list[Candidate]:
@@ -112,7 +117,7 @@ def candidates(passage: Passage) -> list[Candidate]:
         label = len(own) < 2 or _EMPHASISED.fullmatch(sentence.text) or text.endswith((":", "?"))
         if whole and not label and length <= MAX_SENTENCE_WORDS:
             context = title | frozenset(terms(sentence.heading))
-            found.append(Candidate(passage, position, text, own, context, previous))
+            found.append(Candidate(passage, position, text, own, context, previous, bool(_BACK.match(text))))
         previous = frozenset(own)
     return found
 
@@ -128,13 +133,14 @@ def weigh(question: Question, found: Sequence[Candidate]) -> tuple[list[Evidence
     for c in found:
         own = frozenset(c.own)
         held, inherited, before = 0.0, 0.0, 0.0
+        of_title, of_previous = (REFERRING_WEIGHT,) * 2 if c.refers_back else (TITLE_WEIGHT, PREVIOUS_WEIGHT)
         for term, weight in idf.items():
             if term in own:
                 held += weight
             elif term in c.context:
-                inherited += weight * TITLE_WEIGHT
+                inherited += weight * of_title
             elif term in c.previous:
-                before += weight * PREVIOUS_WEIGHT
+                before += weight * of_previous
         coverage = (held + inherited + before) / whole
         if held or (inherited and c.position == 0):
             together = PROXIMITY_BONUS * _proximity(c.own, idf) * held / whole

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ragmesh_backends.model.tokens import words
 
+# English, and words of other languages that mean nothing in English (so not `die`, `war` and `son`).
 _STOP_WORDS = frozenset(
     words(
         "a an the of in on at to for from by with and or but if is are was were be been being am do does did doing "
@@ -15,8 +16,8 @@ _STOP_WORDS = frozenset(
         "here i you he she we they them his her their our your my me us what which who whom whose when where why how "
         "many much long often as than then so not no nor about into during very also just any some all each other such "
         "only own same too s t don now please tell explain describe give show called "
-        "der die das den dem des ein eine einer und oder ist sind war im mit von zu auf wer wie wo wann warum welche "
-        "le la les un une du de et ou est sont dans que qui quoi quand pourquoi comment el los las y o es son en por "
+        "der das den dem des ein eine einer und oder ist sind im mit von zu auf wer wie wo wann warum welche "
+        "le la les un une du de et ou est sont dans que qui quoi quand pourquoi comment el los las y o es en por "
         "qu para il lo gli e di da che chi cosa come dove quando perche"
     )
 )
@@ -28,6 +29,8 @@ _RUNS = re.compile(rf"(?:{_UNSPACED.pattern})+|(?:(?!{_UNSPACED.pattern})\w)+")
 def stem(word: str) -> str:
     """The word without the endings that English inflection adds: enough to let `stores`, `stored` and `storing`
     meet, and nothing cleverer. Short words are left alone."""
+    if word.endswith("ied"):
+        return word[:-3] + ("y" if len(word) > 4 else "ie")  # carried -> carry, died -> die
     if len(word) > 4:
         for ending, replacement in (("ies", "y"), ("sses", "ss"), ("ing", ""), ("edly", ""), ("ed", ""), ("ly", "")):
             if word.endswith(ending) and len(word) - len(ending) + len(replacement) >= 3:
