@@ -12,7 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import grpc
@@ -32,6 +32,8 @@ MARGIN_SECONDS = 0.05
 DEFAULT_SECONDS = 30.0
 MESSAGE_BYTES = 20 * 1024 * 1024
 _EOF = cast(Any, grpc.aio).EOF  # its stubs do not have it
+_CORE_GAVE_UP = "Internal error from Core"  # grpc's own words
+_STATUS_SECONDS = 0.5
 REPEATABLE = {options_pb2.IDEMPOTENCY_READ, options_pb2.IDEMPOTENCY_REPEATABLE}
 
 
@@ -50,7 +52,7 @@ def repeatable_methods(*services: ServiceDescriptor) -> list[dict[str, str]]:
 
 def service_config(repeatable: list[dict[str, str]]) -> str:
     """round_robin; at most 3 attempts on UNAVAILABLE for repeatable methods, within the deadline, and a budget that a
-    failing replica does not exhaust but an outage does (reliability figures: docs/operations.md)."""
+    failing replica does not exhaust but an outage does."""
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if repeatable:
         config["methodConfig"] = [
@@ -157,11 +159,28 @@ class ReplyStream(AsyncIterator[Any]):
         if self._observed.ended:
             raise StopAsyncIteration
         with self._observed.step(self._requests):
-            reply = await self._call.read()
+            try:
+                reply = await self._call.read()
+            except grpc.aio.AioRpcError as error:
+                if error.details() != _CORE_GAVE_UP:
+                    raise
+                reply = await self._what_the_peer_said()
+            except BaseException:  # grpc does not cancel a call whose reader is cancelled before it was sent
+                self._call.cancel()
+                raise
         if reply is _EOF:
             self._observed.end()
             raise StopAsyncIteration
         return reply
+
+    async def _what_the_peer_said(self) -> Any:
+        """When a request cannot be sent because the peer has ended the call, grpc says INTERNAL first and knows the
+        peer's status a moment later."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STATUS_SECONDS):
+                while await self._call.details() == _CORE_GAVE_UP:  # noqa: ASYNC110 - grpc tells nobody when it changes
+                    await asyncio.sleep(0.001)
+        return await self._call.read()
 
     async def aclose(self) -> None:
         """Cancel the call unless it has ended."""
