@@ -13,8 +13,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -25,6 +26,7 @@ from ragmesh_backends.sqlite.schema import Schema, migrate
 from ragmesh_backends.sqlite.writer import MAX_WAITING_WRITES, PendingWrite, run_writer
 from ragmesh_servicekit.deadline import dependency
 from ragmesh_servicekit.errors import Unavailable
+from ragmesh_servicekit.telemetry.tracing import span
 
 T = TypeVar("T")
 
@@ -102,7 +104,7 @@ class Database:
         except queue.Full as error:
             raise Unavailable.dependency(role, f"too many writes wait for the {role} store") from error
         try:
-            async with dependency(role, cap_seconds):
+            async with _traced(role, "write", cap_seconds):
                 value: T = await asyncio.wrap_future(pending.future)
         except sqlite3.Error as error:
             raise translate(error, role) from error
@@ -122,7 +124,7 @@ class Database:
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: _call_if_open(loop, self._read_done))
         try:
-            async with dependency(role, cap_seconds):
+            async with _traced(role, "read", cap_seconds):
                 return await asyncio.wrap_future(future)
         except sqlite3.Error as error:
             raise translate(error, role) from error
@@ -178,3 +180,10 @@ def _call_if_open(loop: asyncio.AbstractEventLoop, callback: Callable[[], None])
     """Call back on the loop, unless it has ended: then there is nobody left to count for."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(callback)
+
+
+@asynccontextmanager
+async def _traced(role: str, operation: str, cap_seconds: float) -> AsyncIterator[None]:
+    with span(f"{role}.{operation}", db_system_name="sqlite"):
+        async with dependency(role, cap_seconds):
+            yield
