@@ -222,6 +222,16 @@ async def test_a_job_that_shows_life_is_not_reclaimed(queue: RedisJobs) -> None:
     assert len(reclaimed) == 1
 
 
+async def test_a_late_sign_of_life_does_not_keep_a_job_that_is_another_workers(queue: RedisJobs) -> None:
+    await queue.submit([submission()])
+    old = await _running(queue, "old")
+    (new,) = await queue.start(await queue.reclaim("new", 0.0, 10))
+    await asyncio.sleep(0.3)  # the new one dies as well
+    await queue.heartbeat("old", old)
+    (again,) = await queue.reclaim("third", 0.25, 10)
+    assert again.entry_id == new.entry_id
+
+
 async def test_a_worker_that_comes_back_from_the_dead_changes_nothing(queue: RedisJobs) -> None:
     asked = submission()
     await queue.submit([asked])
@@ -373,6 +383,7 @@ async def test_a_watcher_sees_the_present_then_every_change_until_all_have_ended
     asked = submission(batch_id="b1")
     await queue.submit([asked])
     seen: list[tuple[JobState, JobStage]] = []
+    deliveries: list[Delivery] = []
     async with asyncio.timeout(10.0):
         async for job in queue.watch("acme", batch_id="b1"):
             seen.append((job.state, job.stage))

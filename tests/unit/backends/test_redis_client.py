@@ -49,7 +49,7 @@ async def test_a_cancelled_command_does_not_hand_its_reply_to_another_caller(ser
     await client.mset({f"k{number}": f"v{number}" for number in range(200)})
     try:
         for number in range(0, 200, 2):
-            cancelled = asyncio.create_task(client.get(f"k{number}"))
+            cancelled = asyncio.ensure_future(client.get(f"k{number}"))
             for _ in range(number % 9):  # at every await in turn: before, while and after it is sent
                 await asyncio.sleep(0)
             cancelled.cancel()
@@ -153,7 +153,7 @@ async def test_a_full_pool_refuses_as_overloaded(server: RedisProcess, monkeypat
     monkeypatch.setattr("ragmesh_backends.redis.client.POOL_WAIT_SECONDS", 0.05)
     client = connect_blocking(server.address, max_connections=1)
     pool = client.connection_pool
-    waiting = asyncio.create_task(client.blpop(["nothing"], timeout=5))
+    waiting = asyncio.ensure_future(client.blpop(["nothing"], timeout=5))
     try:
         await until(lambda: not pool.can_get_connection())
         with pytest.raises(Unavailable) as caught:
