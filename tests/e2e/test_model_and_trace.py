@@ -120,7 +120,7 @@ async def _one_trace_holds_every_service_store_and_model_call(world: World) -> N
     def complete(spans: list[ReceivedSpan]) -> bool:
         names = {span.name for span in of_trace(spans)}
         services = {span.service for span in of_trace(spans)}
-        wanted = {"vectors.dense", "vectors.bm25", "embeddings.query", "graph.read", "records.read", "model.chat", "visibility.hidden"}
+        wanted = {"vectors.dense", "vectors.bm25", "embeddings.query", "graph.read", "model.chat", "visibility.hidden"}
         return wanted <= names and {"ragmesh-gateway", "ragmesh-retriever", "ragmesh-generator"} <= services
 
     try:
