@@ -127,7 +127,7 @@ async def _one_trace_holds_every_service_store_and_model_call(world: World) -> N
         spans = of_trace(await world.traces.wait_for(complete, seconds=10))
     except TimeoutError:
         raise AssertionError(sorted((s.service, s.name) for s in of_trace(world.traces.spans))) from None
-    (root,) = [span for span in spans if span.service == "ragmesh-gateway" and span.kind == "SPAN_KIND_SERVER"]
+    (root,) = [span for span in spans if span.service == "ragmesh-gateway" and span.kind == "SERVER"]
     for span in spans:
         assert span is root or root in ancestors(span, spans), f"{span.service} {span.name} hangs outside the tree"
     text = repr([span.attributes for span in spans])

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, cast
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -33,7 +33,7 @@ DEFAULT_SECONDS = 30.0
 MESSAGE_BYTES = 20 * 1024 * 1024
 _EOF = cast(Any, grpc.aio).EOF  # its stubs do not have it
 _CORE_GAVE_UP = "Internal error from Core"  # grpc's own words
-_STATUS_SECONDS = 0.5
+T = TypeVar("T")
 REPEATABLE = {options_pb2.IDEMPOTENCY_READ, options_pb2.IDEMPOTENCY_REPEATABLE}
 
 
@@ -122,7 +122,9 @@ class MeshChannel:
             observed = ObservedCall(method, self._role)
             requests = _remembering(request)
             with observed.step(requests):
-                reply = await call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
+                running = call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
+                _listen(requests, running)
+                reply = await running
                 observed.end()
                 return reply
 
@@ -134,6 +136,7 @@ class MeshChannel:
             requests = _remembering(request)
             with observed.step(requests):
                 running = call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
+            _listen(requests, running)
             return ReplyStream(running, observed, requests)
 
         return many
@@ -161,10 +164,8 @@ class ReplyStream(AsyncIterator[Any]):
         with self._observed.step(self._requests):
             try:
                 reply = await self._call.read()
-            except grpc.aio.AioRpcError as error:
-                if error.details() != _CORE_GAVE_UP:
-                    raise
-                reply = await self._what_the_peer_said()
+            except grpc.aio.AioRpcError:
+                raise
             except BaseException:  # grpc does not cancel a call whose reader is cancelled before it was sent
                 self._call.cancel()
                 raise
@@ -172,15 +173,6 @@ class ReplyStream(AsyncIterator[Any]):
             self._observed.end()
             raise StopAsyncIteration
         return reply
-
-    async def _what_the_peer_said(self) -> Any:
-        """When a request cannot be sent because the peer has ended the call, grpc says INTERNAL first and knows the
-        peer's status a moment later."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STATUS_SECONDS):
-                while await self._call.details() == _CORE_GAVE_UP:  # noqa: ASYNC110 - grpc tells nobody when it changes
-                    await asyncio.sleep(0.001)
-        return await self._call.read()
 
     async def aclose(self) -> None:
         """Cancel the call unless it has ended."""
@@ -221,7 +213,8 @@ class ObservedCall:
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            failure = error_of_call(error, self._role)
+            told = requests.told(error) if isinstance(requests, _Requests) else error
+            failure = error_of_call(told, self._role)
             self.end(failure)
             raise failure from error
         except asyncio.CancelledError as error:
@@ -245,11 +238,27 @@ class ObservedCall:
 
 
 class _Requests:
-    """The requests of a call with many. grpc cancels the call when they fail and forgets why; this remembers."""
+    """The requests of a call with many, and what grpc forgets about them.
+
+    When they fail it cancels the call and forgets why. When the peer ends the call before the last of them, the one
+    that cannot be sent any more replaces the peer's status, also after it has arrived, by an INTERNAL of grpc's own
+    (grpc #36066). Of the status that the call ended with first and the one that is raised, one is the peer's (600 of
+    600 calls refused early, grpcio 1.85.1).
+    """
 
     def __init__(self, requests: AsyncIterable[Any]) -> None:
         self._requests = requests
         self.error: Exception | None = None
+        self._first: grpc.aio.AioRpcError | None = None
+
+    def hear(self, call: Any) -> None:
+        """The call has a status: what it says now, before it can be replaced."""
+        metadata = _at_once(call.initial_metadata()), _at_once(call.trailing_metadata())
+        self._first = grpc.aio.AioRpcError(_at_once(call.code()), *metadata, _at_once(call.details()))
+
+    def told(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """What the peer said, given what grpc raised."""
+        return error if self._first is None or error.details() != _CORE_GAVE_UP else self._first
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:
@@ -262,6 +271,21 @@ class _Requests:
 
 def _remembering(request: Any) -> Any:
     return _Requests(request) if hasattr(request, "__aiter__") else request
+
+
+def _listen(requests: Any, call: Any) -> None:
+    if isinstance(requests, _Requests):
+        call.add_done_callback(requests.hear)
+
+
+def _at_once(answer: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for: a call that has ended knows its status."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    answer.close()
+    raise RuntimeError("the call has no status yet")
 
 
 def _seconds(timeout: float | None) -> float:
