@@ -164,10 +164,8 @@ class ReplyStream(AsyncIterator[Any]):
         with self._observed.step(self._requests):
             try:
                 reply = await self._call.read()
-            except grpc.aio.AioRpcError:
-                raise
             except BaseException:  # grpc does not cancel a call whose reader is cancelled before it was sent
-                self._call.cancel()
+                self._call.cancel()  # without effect on one that has ended
                 raise
         if reply is _EOF:
             self._observed.end()
@@ -253,8 +251,8 @@ class _Requests:
 
     def hear(self, call: Any) -> None:
         """The call has a status: what it says now, before it can be replaced."""
-        metadata = _at_once(call.initial_metadata()), _at_once(call.trailing_metadata())
-        self._first = grpc.aio.AioRpcError(_at_once(call.code()), *metadata, _at_once(call.details()))
+        code, details = _at_once(call.code()), _at_once(call.details())
+        self._first = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), _at_once(call.trailing_metadata()), details, "")
 
     def told(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
         """What the peer said, given what grpc raised."""
