@@ -82,7 +82,8 @@ def _load(cls: type[T], environ: Mapping[str, str], problems: list[str]) -> T:
             continue
         text = _text(variable, environ, problems)
         if text is None:
-            if variable.required and not any(problem.startswith(variable.name) for problem in problems):
+            told = (f"{variable.name}: ", f"{variable.name}_FILE: ")
+            if variable.required and not any(problem.startswith(told) for problem in problems):
                 problems.append(f"{variable.name}: must be set ({variable.doc})")
             continue
         try:
@@ -190,7 +191,10 @@ def reference(classes: Mapping[str, type[Any]]) -> str:
         readers = "all" if len(services) == len(classes) else ", ".join(services)
         limits = ""
         if variable.minimum is not None or variable.maximum is not None:
-            limits = f" From {variable.minimum:g} to {variable.maximum:g}." if variable.maximum is not None else ""
+            limit = _range(variable.minimum, variable.maximum)
+            limits = f" {limit[0].upper()}{limit[1:]}."
+        if variable.choices:
+            limits += f" One of {', '.join(f'`{choice}`' for choice in variable.choices)}."
         secret = f" Secret; may be given as a file in `{name}_FILE`." if variable.secret else ""
         lines.append(f"| `{name}` | {shown} | {readers} | {variable.doc}{limits}{secret} |")
     return "\n".join(lines) + "\n"
