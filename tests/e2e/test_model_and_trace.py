@@ -1,4 +1,4 @@
-"""A mesh with a model behind a real API: streamed, stopped when nobody listens, stood in for; and the trace of it all."""
+"""A mesh with a model behind a real API: streamed, stopped when nobody listens, stood in for; and one trace of it."""
 
 from __future__ import annotations
 

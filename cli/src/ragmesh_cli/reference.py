@@ -1,7 +1,7 @@
 """Writes docs/settings.md from the settings classes: `python -m ragmesh_cli.reference [--check] FILE`.
 
-A development tool: the one place that sees the settings of all services side by side, so it asks each service's module by
-name instead of importing the services.
+A development tool: the one place that sees the settings of all services side by side, so it asks each service's module
+by name instead of importing the services.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SERVICES = {
 
 HEAD = """# Settings
 
-Every service reads its settings from the environment, once, at start. A wrong value stops it with one sentence that names
-the variable and the limit. `ragmesh up` sets what is needed on one machine and passes the rest of its own environment
-on. This page is written from the settings classes by `make generate`.
+Every service reads its settings from the environment, once, at start. A wrong value stops it with one sentence that
+names the variable and the limit. `ragmesh up` sets what is needed on one machine and passes the rest of its own
+environment on. This page is written from the settings classes by `make generate`.
 
 """
 
