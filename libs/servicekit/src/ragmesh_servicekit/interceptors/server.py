@@ -39,6 +39,7 @@ UNGUARDED = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 DEFAULT_SECONDS = 60.0
 DEFAULT_STREAM_SECONDS = 300.0
 _CANCELLATION_SECONDS = 0.005
+_BROKEN_SECONDS = 1.0
 _CLOCKS_DIFFER_SECONDS = 0.02  # a client's deadline passes there a little earlier than here
 
 if TYPE_CHECKING:  # grpc's classes take no type arguments at run time
@@ -148,7 +149,11 @@ async def _whole(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 async def _write_all(replies: Any, context: Context) -> None:
     async with aclosing(replies):
         async for reply in replies:
-            await context.write(reply)
+            try:
+                await context.write(reply)
+            except grpc.aio.InternalError:  # the client is gone; the cancellation that says so may come a moment later,
+                await asyncio.sleep(_BROKEN_SECONDS)  # and would cut the handler's clean-up short
+                raise
 
 
 @asynccontextmanager
