@@ -35,7 +35,11 @@ from ragmesh_servicekit.errors import MeshError
 from ragmesh_servicekit.health import Check, Health
 from ragmesh_servicekit.http_server import HttpServer, http_server
 from ragmesh_servicekit.interceptors.registry import HandlerRegistry
-from ragmesh_servicekit.interceptors.server import MeshServerInterceptor
+from ragmesh_servicekit.interceptors.server import (
+    DEFAULT_SECONDS,
+    DEFAULT_STREAM_SECONDS,
+    MeshServerInterceptor,
+)
 from ragmesh_servicekit.logs import configure_logs
 from ragmesh_servicekit.ports import PortTaken, describe_taken, refuse_taken
 from ragmesh_servicekit.process_settings import ProcessSettings
@@ -63,7 +67,8 @@ class TaskDied(Exception):
 
 class Process:
     """The parts that every process has, put together. `name` is the service's, and the audience of its tokens;
-    `services` are the full names that reflection shows; `stop` is set from outside in tests."""
+    `services` are the full names that reflection shows; call_seconds and stream_seconds are the deadline of a call that
+    names none, without and with a stream in it; `stop` is set from outside in tests."""
 
     def __init__(
         self,
@@ -73,6 +78,8 @@ class Process:
         grpc_port: int,
         verify_identity: bool = True,
         services: tuple[str, ...] = (),
+        call_seconds: float = DEFAULT_SECONDS,
+        stream_seconds: float = DEFAULT_STREAM_SECONDS,
         stop: asyncio.Event | None = None,
     ) -> None:
         self.name = name
@@ -82,6 +89,7 @@ class Process:
         self._grpc_port = grpc_port
         self._verify_identity = verify_identity
         self._services = services
+        self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._on_drain: list[Callable[[], Awaitable[None]]] = []
@@ -103,7 +111,8 @@ class Process:
         )
         verifier = TokenVerifier(self.settings.identity.parsed(), self.name) if self._verify_identity else None
         self.server = grpc.aio.server(
-            interceptors=[MeshServerInterceptor(self.registry, verifier)], options=self._options()
+            interceptors=[MeshServerInterceptor(self.registry, verifier, self._call_seconds, self._stream_seconds)],
+            options=self._options(),
         )
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self.server)
         self._starting = asyncio.current_task()

@@ -40,7 +40,14 @@ async def serve(settings: GatewaySettings) -> None:
     methods = public_methods()
     services = tuple(dict.fromkeys(method.service for method in methods))
     async with Process(
-        "gateway", settings.process, grpc_port=settings.grpc_port, verify_identity=False, services=services
+        "gateway",
+        settings.process,
+        grpc_port=settings.grpc_port,
+        verify_identity=False,
+        services=services,
+        # The endpoints bound each method by its own limit, so the surface only states the largest.
+        call_seconds=settings.limits.stream_seconds,
+        stream_seconds=settings.limits.stream_seconds,
     ) as process:
         signing = settings.process.identity.parsed()
         minter, pages_of = TokenMinter(signing), PageTokens(next(iter(signing.values())))
