@@ -97,7 +97,7 @@ def check_size(size_bytes: int, limit_bytes: int = MAX_CONTENT_BYTES) -> None:
     """
     if size_bytes > limit_bytes:
         raise InvalidArgument(
-            f"content: {size_bytes:,} bytes; the limit is {limit_bytes:,} bytes (10 MB)"
+            f"content: {size_bytes:,} bytes; the limit is {limit_bytes:,} bytes (10 MiB)"
             if limit_bytes == MAX_CONTENT_BYTES
             else f"content: {size_bytes:,} bytes; the limit is {limit_bytes:,} bytes",
             reason=Reason.CONTENT_TOO_LARGE,
