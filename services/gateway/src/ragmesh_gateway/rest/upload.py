@@ -30,7 +30,7 @@ FIELDS = ("document_id", "title", "media_type", "batch_id", "request_id")
 
 def too_large() -> InvalidArgument:
     return InvalidArgument.field(
-        "file", f"is larger than the limit of {MAX_FILE_BYTES:,} bytes (10 MiB)", Reason.CONTENT_TOO_LARGE
+        "content", f"is larger than the limit of {MAX_FILE_BYTES:,} bytes (10 MiB)", Reason.CONTENT_TOO_LARGE
     )
 
 

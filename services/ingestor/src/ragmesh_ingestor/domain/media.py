@@ -96,12 +96,9 @@ def check_size(size_bytes: int, limit_bytes: int = MAX_CONTENT_BYTES) -> None:
     Raises InvalidArgument (CONTENT_TOO_LARGE) with the limit in its sentence.
     """
     if size_bytes > limit_bytes:
-        raise InvalidArgument(
-            f"content: {size_bytes:,} bytes; the limit is {limit_bytes:,} bytes (10 MiB)"
-            if limit_bytes == MAX_CONTENT_BYTES
-            else f"content: {size_bytes:,} bytes; the limit is {limit_bytes:,} bytes",
-            reason=Reason.CONTENT_TOO_LARGE,
-            metadata={"limit_bytes": str(limit_bytes)},
+        unit = " (10 MiB)" if limit_bytes == MAX_CONTENT_BYTES else ""
+        raise InvalidArgument.field(
+            "content", f"is larger than the limit of {limit_bytes:,} bytes{unit}", Reason.CONTENT_TOO_LARGE
         )
 
 
