@@ -174,7 +174,7 @@ FILE = {"file": ("a.md", b"# A", "text/markdown")}
         ({"files": {"other": ("a.md", b"x")}}, 400, "FIELD_INVALID", "file"),
         ({"data": {"file": "not a file"}, "files": {"x": ("", b"")}}, 400, "FIELD_INVALID", "file"),
         ({"files": [("file", ("a.md", b"x")), ("file", ("b.md", b"y"))]}, 400, "MALFORMED_REQUEST", ""),
-        ({"files": {"file": ("a.md", b"x" * (10 * 2**20 + 1))}}, 413, "CONTENT_TOO_LARGE", "file"),
+        ({"files": {"file": ("a.md", b"x" * (10 * 2**20 + 1))}}, 413, "CONTENT_TOO_LARGE", "content"),
         ({"json": {"text": "x"}}, 415, "MALFORMED_REQUEST", ""),
         ({"content": b"", "headers": {"content-type": "multipart/form-data"}}, 400, "MALFORMED_REQUEST", ""),
         (
