@@ -70,7 +70,8 @@ class JobDelivery(Connection):
             async with bounded(DEPENDENCY, COMMAND_SECONDS):
                 reply = await self._in_group(claim)
             self._scan_from = str(reply[0])
-            found += reply[1]
+            # Redis 6.2 gives an entry that was deleted while it was pending as nil: there is nothing left to deliver.
+            found += [entry for entry in reply[1] if entry[0] is not None]
             if len(found) >= limit or self._scan_from == "0-0":
                 break
         return await self._delivered(found)
