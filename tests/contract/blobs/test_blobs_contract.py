@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ async def keys(blobs: ObjectBlobs, prefix: str) -> list[str]:
     return sorted([key async for key in blobs.list_prefix(prefix)])
 
 
+def files(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file()]
+
+
 async def test_a_blob_comes_back_as_it_was_put(blobs: ObjectBlobs) -> None:
     for data in (b"", b"\x00\xff" * 5_000):
         await blobs.put("acme/i1/doc=1.v1", data)
@@ -35,6 +40,21 @@ async def test_many_blobs_are_put_at_once(blobs: ObjectBlobs) -> None:
     await blobs.put_many(many)
     assert await keys(blobs, "t") == sorted(many)
     assert await blobs.get("t/3/3") == b"3"
+
+
+async def test_many_blobs_are_read_at_once_in_the_order_asked(blobs: ObjectBlobs) -> None:
+    await blobs.put_many({"t/1": b"one", "t/x/2": b"two"})
+    assert await blobs.get_many(["t/x/2", "t/none", "t/1", "t/1/under", "t/1"]) == [b"two", None, b"one", None, b"one"]
+    assert await blobs.get_many([]) == []
+    await blobs.put_many({})
+    with pytest.raises(InvalidArgument):
+        await blobs.get_many(["t/1", "../t/1"])
+
+
+async def test_a_key_may_be_written_by_many_at_once(blobs: ObjectBlobs) -> None:
+    await asyncio.gather(*(blobs.put_many({"t/1": b"x" * 1_000, f"t/{n}/2": b"y"}) for n in range(2, 20)))
+    assert await blobs.get("t/1") == b"x" * 1_000
+    assert len(await keys(blobs, "t")) == 19
 
 
 async def test_a_range_is_half_open_and_ends_with_the_blob(blobs: ObjectBlobs) -> None:
@@ -108,6 +128,23 @@ async def test_one_byte_too_many_is_refused_before_anything_is_written(blobs: Ob
     assert caught.value.reason is Reason.CONTENT_TOO_LARGE
     with pytest.raises(NotFound):
         await blobs.get("fits")
+
+
+async def test_a_blob_that_has_grown_too_large_is_refused_when_read(tmp_path: Path) -> None:
+    await ObjectBlobs.local(tmp_path).put("a/b", b"x" * 11)
+    blobs = ObjectBlobs.local(tmp_path, max_bytes=10)
+    for call in (blobs.get("a/b"), blobs.get_many(["a/b"])):
+        with pytest.raises(InvalidArgument):
+            await call
+
+
+async def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    blobs = ObjectBlobs.local(tmp_path)
+    await blobs.put("a/b/c", b"1")
+    for key in ("a/b", "a/b/c/d"):  # a folder where a file should be, and a file where a folder should be
+        with pytest.raises(Unavailable):
+            await blobs.put(key, b"1")
+    assert files(tmp_path) == ["c"]
 
 
 async def test_a_folder_that_went_away_is_unavailable(tmp_path: Path) -> None:

@@ -255,6 +255,17 @@ async def test_activation_shows_the_version_and_replaces_the_generation(docs: Sq
     assert (record.index, record.groups, record.principal) == (INDEX, ("staff",), "ann")
 
 
+async def test_several_versions_are_read_at_once_and_absent_ones_are_left_out(docs: SqliteRecords) -> None:
+    begun = await docs.begin_versions("acme", "docs", [new("d"), new("e", "j2"), new("d", "j3")])
+    found = await docs.get_versions("acme", "docs", [*begun[1:], DocumentVersion("d", 7), DocumentVersion("x", 1)])
+    assert found == {one: await docs.get_version("acme", "docs", one.document_id, one.version) for one in begun[1:]}
+    assert await docs.get_versions("other", "docs", begun) == {}
+    assert await docs.get_versions("acme", "none", begun) == {}
+    assert await docs.get_versions("acme", "docs", []) == {}
+    await docs.delete_collection("acme", "docs")
+    assert await docs.get_versions("acme", "docs", begun) == {}
+
+
 async def test_chunks_come_back_in_order_without_their_text(docs: SqliteRecords) -> None:
     await begin(docs)
     await activate(docs)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self, TypeVar
@@ -13,7 +14,7 @@ import structlog
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore
 
-from ragmesh_backends.blobs.folder_sync import sync_files
+from ragmesh_backends.blobs.folder_files import read_files, write_files
 from ragmesh_backends.blobs.keys import check_key
 from ragmesh_servicekit.deadline import dependency
 from ragmesh_servicekit.errors import InvalidArgument, NotFound, Reason, Unavailable
@@ -39,13 +40,14 @@ class ObjectBlobs:
         self,
         store: ObjectStore,
         *,
-        synced_folder: Path | None = None,
+        folder: Path | None = None,
         max_bytes: int = MAX_BLOB_BYTES,
         cap_seconds: float = 30.0,
     ) -> None:
-        """synced_folder: where a local store keeps its files; None for a store that acknowledges durable data only."""
+        """folder: where a local store keeps its files, which are then written and read without it (it syncs nothing,
+        and many small files cost it more than their bytes); None for a store that acknowledges durable data only."""
         self._store = store
-        self._synced_folder = synced_folder
+        self._folder = folder
         self._max_bytes = max_bytes
         self._cap_seconds = cap_seconds
         self._slots = asyncio.Semaphore(_PARALLEL)
@@ -56,7 +58,7 @@ class ObjectBlobs:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             root = folder.resolve()
-            return cls(LocalStore(root, automatic_cleanup=True), synced_folder=root, max_bytes=max_bytes)
+            return cls(LocalStore(root, automatic_cleanup=True), folder=root, max_bytes=max_bytes)
         except OSError as error:
             raise Unavailable.dependency("blobs", "the folder of the blobs store cannot be opened") from error
 
@@ -68,25 +70,37 @@ class ObjectBlobs:
         """Keep several blobs; all survive a power cut from the return on. After an error any of them may be there."""
         for key, data in blobs.items():
             check_key(key)
-            if len(data) > self._max_bytes:
-                raise InvalidArgument.field(
-                    "content", f"must not exceed {self._max_bytes} bytes", Reason.CONTENT_TOO_LARGE
-                )
+            self._check_size(len(data))
         async with _bounded(self._cap_seconds):
-            await self._each(blobs.items(), self._put)
-            if self._synced_folder is not None:
-                await asyncio.to_thread(sync_files, self._synced_folder, list(blobs))
+            if self._folder is None:
+                await self._each(blobs.items(), self._put)
+            elif blobs:
+                await asyncio.to_thread(_write, self._folder, dict(blobs))
 
     async def get(self, key: str) -> bytes:
         """The blob's bytes."""
         check_key(key)
         async with _bounded(self._cap_seconds):
-            found = await obstore.get_async(self._store, key)
-            if found.meta["size"] > self._max_bytes:
-                raise InvalidArgument.field(
-                    "content", f"must not exceed {self._max_bytes} bytes", Reason.CONTENT_TOO_LARGE
-                )
-            return bytes(await found.bytes_async())
+            return await self._get(key)
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The bytes of each blob, in order; None for one that is absent. The caller bounds how much that is."""
+        for key in keys:
+            check_key(key)
+        async with _bounded(self._cap_seconds):
+            if self._folder is not None:
+                found = await asyncio.to_thread(read_files, self._folder, keys, self._max_bytes)
+                for data in found:
+                    self._check_size(0 if data is None else len(data))
+                return found
+            by_key: dict[str, bytes | None] = dict.fromkeys(keys)
+
+            async def get(key: str) -> None:
+                with contextlib.suppress(FileNotFoundError):
+                    by_key[key] = await self._get(key)
+
+            await self._each(by_key, get)
+            return [by_key[key] for key in keys]
 
     async def get_range(self, key: str, start: int, end: int) -> bytes:
         """The bytes start..end (half-open) of a blob, fewer when it ends before; empty when it ends before start."""
@@ -127,7 +141,7 @@ class ObjectBlobs:
     async def ping(self) -> None:
         """Raise Unavailable unless the store answers."""
         async with _bounded(2.0):
-            if self._synced_folder is not None and not await asyncio.to_thread(self._synced_folder.is_dir):
+            if self._folder is not None and not await asyncio.to_thread(self._folder.is_dir):
                 raise Unavailable.dependency("blobs")
             await anext(aiter(obstore.list(self._store, prefix="ping", chunk_size=1)), None)
 
@@ -139,6 +153,15 @@ class ObjectBlobs:
             if page is None:
                 return
             yield [meta["path"] for meta in page]
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise InvalidArgument.field("content", f"must not exceed {self._max_bytes} bytes", Reason.CONTENT_TOO_LARGE)
+
+    async def _get(self, key: str) -> bytes:
+        found = await obstore.get_async(self._store, key)
+        self._check_size(found.meta["size"])
+        return bytes(await found.bytes_async())
 
     async def _put(self, blob: tuple[str, bytes]) -> None:
         key, data = blob
@@ -159,6 +182,13 @@ class ObjectBlobs:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+
+def _write(folder: Path, blobs: Mapping[str, bytes]) -> None:
+    try:
+        write_files(folder, blobs)
+    except FileNotFoundError as error:  # of a put it does not mean that there is no such content
+        raise OSError("the folder of the blobs store is gone") from error
 
 
 @asynccontextmanager

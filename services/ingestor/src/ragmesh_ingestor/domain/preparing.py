@@ -6,7 +6,7 @@ done (its original is gone, its content cannot be parsed) ends here, without tou
 
 from __future__ import annotations
 
-import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,10 +30,7 @@ from ragmesh_ingestor.domain.chunking import chunks_of
 from ragmesh_ingestor.domain.entities import entities_of
 from ragmesh_ingestor.domain.passage import ParsedPassages, ParseFailure, ParseRequest
 from ragmesh_ingestor.domain.ports import Blobs, Parser, Records
-from ragmesh_servicekit.errors import NotFound, Reason
-
-_PARALLEL_READS = 4
-"""Of the record store at once: it has few readers and others need them too."""
+from ragmesh_servicekit.errors import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +111,19 @@ class Preparer:
 
     async def locate(self, deliveries: Sequence[Delivery]) -> list[Located | Ended]:
         """What each delivery is about, in order. Raises Unavailable when the record store does not answer."""
-        slots = asyncio.Semaphore(_PARALLEL_READS)
-
-        async def locate(delivery: Delivery) -> Located | Ended:
-            async with slots:
-                return await self._locate(delivery)
-
-        return await asyncio.gather(*(locate(delivery) for delivery in deliveries))
+        wanted: dict[tuple[str, str], dict[DocumentVersion, None]] = defaultdict(dict)
+        for one in deliveries:
+            wanted[one.job.tenant, one.job.collection_id][_version(one)] = None
+        found = {
+            (*collection, version): record
+            for collection, versions in wanted.items()
+            for version, record in (await self._records.get_versions(*collection, list(versions))).items()
+        }
+        return [_located(one, found.get((one.job.tenant, one.job.collection_id, _version(one)))) for one in deliveries]
 
     async def prepare(self, located: Sequence[Located], taken_at: float) -> list[Prepared | Ended | Interrupted]:
         """Passages of each document, in order. Raises Unavailable when blobs or the parser do not answer."""
-        originals = await asyncio.gather(*(self._original(one.record.blob_key) for one in located))
+        originals = await self._blobs.get_many([one.record.blob_key for one in located])
         requests = [
             ParseRequest(data, one.record.media_type, one.record.title)
             for one, data in zip(located, originals, strict=True)
@@ -147,25 +146,21 @@ class Preparer:
                 results.append(_prepared(one, data, next(parsed), taken_at))
         return results
 
-    async def _locate(self, delivery: Delivery) -> Located | Ended:
-        job = delivery.job
-        try:
-            record = await self._records.get_version(job.tenant, job.collection_id, job.document_id, job.version)
-        except NotFound:
-            return Ended(delivery, JobState.CANCELLED, message="the collection or the document was deleted")
-        match record.state:
-            case VersionState.PENDING | VersionState.ACTIVE:
-                return Located(delivery, record)
-            case VersionState.RETIRED:
-                return Ended(delivery, JobState.CANCELLED, message="the document was deleted or sent again")
-            case VersionState.FAILED:
-                return Ended(delivery, JobState.DEAD_LETTERED, Reason.CONTENT_INVALID, record.failure)
 
-    async def _original(self, key: str) -> bytes | None:
-        try:
-            return await self._blobs.get(key)
-        except NotFound:
-            return None
+def _version(delivery: Delivery) -> DocumentVersion:
+    return DocumentVersion(delivery.job.document_id, delivery.job.version)
+
+
+def _located(delivery: Delivery, record: VersionRecord | None) -> Located | Ended:
+    if record is None:
+        return Ended(delivery, JobState.CANCELLED, message="the collection or the document was deleted")
+    match record.state:
+        case VersionState.PENDING | VersionState.ACTIVE:
+            return Located(delivery, record)
+        case VersionState.RETIRED:
+            return Ended(delivery, JobState.CANCELLED, message="the document was deleted or sent again")
+        case VersionState.FAILED:
+            return Ended(delivery, JobState.DEAD_LETTERED, Reason.CONTENT_INVALID, record.failure)
 
 
 def _prepared(

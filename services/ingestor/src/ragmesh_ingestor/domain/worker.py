@@ -33,16 +33,19 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """take_documents: taken at once. group_documents, group_bytes: of those, parsed and embedded together; a larger
-    document goes alone. embed_chunks: passages for one call of the embedder. store_chunks: passages written together.
+    document goes alone. embed_chunks: passages for one call of the embedder. report_chunks: stages of a
+    document of fewer passages are not reported; it is through within a second of its turn, and telling so would cost a
+    tenth of what it costs besides its embedding. store_chunks: passages written together.
     visibility_lag_seconds: between hiding a version and its first row, longer than a reader's view of what is hidden
     may be old. heartbeat_seconds: between two signs of life of taken jobs. reclaim_idle_seconds: without a sign of
     life for so long a job is taken from its worker. max_attempts: of a document that fails for an unknown reason.
     """
 
-    take_documents: int = 128
-    group_documents: int = 32
+    take_documents: int = 256
+    group_documents: int = 128
     group_bytes: int = 4 * 1024 * 1024
-    embed_chunks: int = 128
+    embed_chunks: int = 256
+    report_chunks: int = 8
     store_chunks: int = 512
     visibility_lag_seconds: float = 1.0
     block_seconds: float = 0.5
@@ -56,8 +59,8 @@ _PARSED_GROUPS = 2
 
 _HAND_BACK_SECONDS = 2.0
 
-_EMBEDDED_GROUPS = 8
-"""Groups that wait for the stores: at 32 documents each they bridge the visibility lag at any speed of the embedder."""
+_EMBEDDED_GROUPS = 4
+"""Groups that wait for the stores: enough to bridge the visibility lag."""
 
 
 class Worker:
@@ -178,9 +181,13 @@ class Worker:
             await self._parsed.put(prepared)
 
     async def _report(self, group: Sequence[Prepared], stage: JobStage) -> None:
-        """Say where the jobs are. Only a word to their owners: when it cannot be said, the work goes on."""
+        """Say where the jobs of larger documents are. Only a word to their owners: when it cannot be said, the work
+        goes on."""
+        large = [one for one in group if len(one.chunks) >= self._settings.report_chunks]
+        if not large:
+            return
         try:
-            await self._queue.progress([one.delivery for one in group], stage, [len(one.chunks) for one in group])
+            await self._queue.progress([one.delivery for one in large], stage, [len(one.chunks) for one in large])
         except MeshError as error:
             log.warning("worker.progress_failed", reason=error.reason)
 

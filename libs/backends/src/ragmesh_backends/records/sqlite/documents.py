@@ -137,6 +137,26 @@ class DocumentTable(Table):
 
         return await self._database.read(query)
 
+    async def get_versions(
+        self, tenant: str, collection_id: str, versions: Sequence[DocumentVersion]
+    ) -> dict[DocumentVersion, VersionRecord]:
+        """As `get_version`, of several in one read. One that is not there, and all of a collection that is not there,
+        are left out."""
+
+        def query(connection: sqlite3.Connection) -> dict[DocumentVersion, VersionRecord]:
+            rows = connection.execute(
+                f"SELECT {VERSION_COLUMNS}"  # noqa: S608 - constant column names
+                " FROM json_each(?) AS wanted CROSS JOIN collections AS c CROSS JOIN versions AS v"
+                " ON v.collection_key = c.collection_key AND v.document_id = json_extract(wanted.value, '$[0]')"
+                " AND v.version = json_extract(wanted.value, '$[1]')"
+                " WHERE c.tenant = ? AND c.collection_id = ? AND c.deleted_us IS NULL",
+                (json.dumps([[one.document_id, one.version] for one in versions]), tenant, collection_id),
+            )
+            records = [version_record(row) for row in rows]
+            return {DocumentVersion(record.document_id, record.version): record for record in records}
+
+        return await self._database.read(query)
+
     async def list_chunks(
         self, tenant: str, collection_id: str, document_id: str, after_ordinal: int, limit: int
     ) -> list[Chunk]:
