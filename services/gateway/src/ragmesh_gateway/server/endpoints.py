@@ -19,8 +19,10 @@ from google.protobuf.message import Message
 from ragmesh_gateway.domain.keys import KeyRing
 from ragmesh_gateway.server.contract import Method
 from ragmesh_servicekit import deadline, identity
-from ragmesh_servicekit.errors import InvalidArgument, PermissionDenied, Reason, Unauthenticated
+from ragmesh_servicekit.errors import Internal, InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from ragmesh_servicekit.validation import refuse_unknown_fields, validate
+
+log = structlog.get_logger()
 
 UnaryHandler = Callable[[Any], Awaitable[Any]]
 StreamHandler = Callable[[Any], AsyncGenerator[Any, None]]
@@ -131,6 +133,10 @@ class Admission:
         try:
             with deadline.scope(self._cap_seconds):
                 yield
+        except Unauthenticated as error:
+            # The caller was admitted above: an inner service refuses our token, which is no fault of the caller's.
+            log.error("identity_refused", reason=error.reason)
+            raise Internal("the services of the mesh do not accept each other's identity") from error
         finally:
             identity.current.reset(token)
 

@@ -36,14 +36,14 @@ def _handler(method: Method, endpoints: Endpoints) -> grpc.RpcMethodHandler[Any,
     if method.client_streaming:
 
         async def upload(requests: AsyncIterator[Message | None], context: Context) -> Message:
-            return await (await endpoints.admit(method, _call(context))).upload(requests)
+            return await (await endpoints.admit(method, await _call(context))).upload(requests)
 
         return grpc.stream_unary_rpc_method_handler(upload, **codecs)
     if method.server_streaming:
 
         async def stream(request: Message | None, context: Context) -> None:
             # Not a generator: one that is cancelled while grpc writes a reply would be closed from another task.
-            admission = await endpoints.admit(method, _call(context))
+            admission = await endpoints.admit(method, await _call(context))
             async with aclosing(admission.stream(request)) as replies:
                 async for reply in replies:
                     await context.write(reply)
@@ -51,14 +51,17 @@ def _handler(method: Method, endpoints: Endpoints) -> grpc.RpcMethodHandler[Any,
         return grpc.unary_stream_rpc_method_handler(stream, **codecs)
 
     async def unary(request: Message | None, context: Context) -> Message:
-        return await (await endpoints.admit(method, _call(context))).unary(request)
+        return await (await endpoints.admit(method, await _call(context))).unary(request)
 
     return grpc.unary_unary_rpc_method_handler(unary, **codecs)
 
 
-def _call(context: Context) -> Call:
+async def _call(context: Context) -> Call:
+    """The call, whose request id is returned at once, so that a caller that sent none can quote it."""
     metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
-    return Call.of(_text(metadata.get("authorization")), _text(metadata.get("x-request-id")))
+    call = Call.of(_text(metadata.get("authorization")), _text(metadata.get("x-request-id")))
+    await context.send_initial_metadata((("x-request-id", call.request_id),))
+    return call
 
 
 def _text(value: str | bytes | None) -> str:
