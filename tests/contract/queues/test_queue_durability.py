@@ -128,8 +128,9 @@ async def test_a_queue_that_lost_its_data_serves_on(server: RedisProcess, queue:
 async def test_a_submit_whose_replies_are_lost_makes_one_job(server: RedisProcess, tmp_path: Path) -> None:
     """A proxy passes the command on and cuts the connection before the reply."""
     lose = 2
+    relays: list[asyncio.Task[None]] = []
 
-    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_unix_connection(server.address.removeprefix("unix://"))
         asked = b""
 
@@ -153,8 +154,13 @@ async def test_a_submit_whose_replies_are_lost_makes_one_job(server: RedisProces
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            up_writer.close()
-            writer.close()
+            for one in (up_writer, writer):
+                one.close()
+                with suppress(ConnectionError):
+                    await one.wait_closed()
+
+    def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relays.append(asyncio.create_task(relay(reader, writer), name="proxy.relay"))
 
     proxying = await asyncio.start_unix_server(proxy, tmp_path / "p.sock")
     try:
@@ -171,6 +177,8 @@ async def test_a_submit_whose_replies_are_lost_makes_one_job(server: RedisProces
     finally:
         proxying.close()
         await proxying.wait_closed()
+        async with asyncio.timeout(5.0):
+            await asyncio.gather(*relays, return_exceptions=True)
 
 
 async def test_a_watcher_misses_nothing_across_a_restart(server: RedisProcess, queue: RedisJobs) -> None:
