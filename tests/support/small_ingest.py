@@ -225,6 +225,9 @@ class SmallVisibility:
     async def forget(self, index: IndexRef, versions: Sequence[DocumentVersion]) -> None:
         self.sets.get(index, set()).difference_update(versions)
 
+    async def hidden(self, index: IndexRef) -> frozenset[DocumentVersion] | None:
+        return frozenset(self.sets[index]) if index in self.sets else None
+
     async def rebuild(self, index: IndexRef, versions: Iterable[DocumentVersion]) -> None:
         self.sets[index] = set(versions)
 

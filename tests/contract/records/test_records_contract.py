@@ -203,11 +203,14 @@ async def test_a_deleted_collection_is_gone_at_once_and_its_index_is_left_to_swe
     clock.advance(10_000)
     assert await docs.retired_versions(0, 10) == []
     assert await docs.pending_versions(0, 10) == []
+    assert await docs.list_indexes("", 10) == []
     [dropped] = await docs.list_dropped_indexes()
     assert (dropped.index, dropped.collection_id, dropped.dropped_at) == (INDEX, "docs", START)
 
     again = replace(COLLECTION, index=IndexRef("acme", "ix2"))
     assert await docs.create_collection(again) == again
+    assert await docs.list_indexes("", 10) == [again.index]
+    assert await docs.list_indexes(again.index.name, 10) == []
     await docs.forget_dropped_index(again.index)  # in use: nothing happens
     await docs.forget_dropped_index(INDEX)
     await docs.forget_dropped_index(INDEX)

@@ -230,3 +230,11 @@ async def test_a_collection_that_exists_is_not_made_again(mesh: SmallMesh, docs:
     with pytest.raises(MeshError, match="exists"):
         await mesh.collections.create("acme", "docs")
     assert list(mesh.vectors.rows) == [docs.index]
+
+
+async def test_a_hidden_set_that_redis_lost_is_made_whole_from_the_record(mesh: SmallMesh, docs: Collection) -> None:
+    await send(mesh, DocumentInput(b"text", document_id="a"))
+    mesh.visibility.sets.clear()  # as after a Redis that came back without its data
+    assert await mesh.sweeper.rebuild_visibility() == 1
+    assert mesh.visibility.sets[docs.index] == {DocumentVersion("a", 1)}
+    assert await mesh.sweeper.rebuild_visibility() == 0

@@ -69,6 +69,7 @@ class Sweeper:
                 if loop.time() >= reconcile_at:
                     reconcile_at = loop.time() + self._settings.reconcile_seconds
                     await self.reconcile()
+                    await self.rebuild_visibility()
                 await self.sweep()
             except MeshError as error:
                 log.warning("sweeper.round_failed", reason=error.reason, message=error.message)
@@ -106,6 +107,19 @@ class Sweeper:
             await self._queue.submit([submission_of(record) for record in lost])
             log.info("jobs.reconciled", jobs=len(lost))
         return len(lost)
+
+    async def rebuild_visibility(self) -> int:
+        """Make the hidden sets whole that a Redis without its data has lost; how many those were."""
+        rebuilt, after = 0, ""
+        while indexes := await self._records.list_indexes(after, _PAGE):
+            for index in indexes:
+                if await self._visibility.hidden(index) is None:
+                    await self._visibility.rebuild(index, await self._records.hidden_versions(index))
+                    rebuilt += 1
+            after = indexes[-1].name
+        if rebuilt:
+            log.warning("visibility.rebuilt", indexes=rebuilt)
+        return rebuilt
 
     async def _queued(self, record: VersionRecord) -> bool:
         """Whether the queue has a job for it that still runs or waits. One that ended without the record knowing

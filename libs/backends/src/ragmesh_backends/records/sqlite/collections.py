@@ -116,6 +116,19 @@ class CollectionTable(Table):
 
         return await self._database.write(delete)
 
+    async def list_indexes(self, after: str, limit: int) -> list[IndexRef]:
+        """Indexes in use, of all tenants, with a name greater than `after`, sorted by name."""
+
+        def query(connection: sqlite3.Connection) -> list[IndexRef]:
+            rows = connection.execute(
+                "SELECT tenant, index_name FROM collections WHERE deleted_us IS NULL AND index_name > ?"
+                " ORDER BY index_name LIMIT ?",
+                (after, limit),
+            )
+            return [IndexRef(tenant, name) for tenant, name in rows]
+
+        return await self._database.read(query)
+
     async def list_dropped_indexes(self, limit: int = 100) -> list[DroppedIndex]:
         """Indexes of deleted collections of all tenants whose rows are still to be swept, oldest first."""
 
