@@ -21,6 +21,7 @@ from ragmesh_ingestor.domain.chunking import (
 )
 from ragmesh_ingestor.domain.parsed import ParsedDocument
 from ragmesh_ingestor.domain.parsing import parse
+from ragmesh_ingestor.domain.wordpieces import PieceIndex
 
 _PIECE = re.compile(r"\w{1,6}|[^\w\s]")
 
@@ -162,3 +163,16 @@ def test_a_short_document_of_one_section_stays_whole_and_a_longer_one_is_cut() -
     short, longer = parse(sentence * 10, MediaType.TEXT), parse(sentence * 20, MediaType.TEXT)
     assert len(cut(short, "", limits, spans)) == 1
     assert len(cut(longer, "", limits, spans)) > 3
+
+
+@given(st.text(max_size=60), st.integers(0, 70))
+def test_whether_a_range_holds_at_most_so_many_pieces_is_the_same_counted_or_not(text: str, budget: int) -> None:
+    index = PieceIndex(text, spans, 8_000)
+    assert index.at_most(0, len(text), budget) == (index.count(0, len(text)) <= budget)
+
+
+def test_a_short_text_is_not_tokenized() -> None:
+    def never(text: str) -> list[tuple[int, int]]:
+        raise AssertionError(text)
+
+    assert PieceIndex("five words of ordinary text", never, 8_000).at_most(0, 27, 32)

@@ -71,19 +71,35 @@ async def test_a_document_that_hangs_the_parser_is_killed_and_its_neighbours_are
         assert gone(pid)
 
 
-async def test_a_parser_that_dies_fails_the_document_in_hand_only(pool: ParserPool) -> None:
+async def kill_at_work(pool: ParserPool, after_seconds: float) -> None:
+    """Kill the child once it has worked for so long."""
+    await until(lambda: bool(pool.pids))
+    busy = psutil.Process(pool.pids[0])
+    await until(lambda: busy.cpu_times().user > after_seconds)
+    os.kill(busy.pid, signal.SIGSEGV)
+    await until(lambda: busy.pid not in pool.pids)
+
+
+async def test_a_parser_that_dies_again_fails_the_document_in_hand_only(pool: ParserPool) -> None:
     await pool.warm()
-    (pid,) = pool.pids
+    work_seconds = psutil.Process(pool.pids[0]).cpu_times().user + 0.5
     work = asyncio.create_task(pool.parse([GOOD, SLOW, GOOD]))
-    busy = psutil.Process(pid)
-    started = busy.cpu_times().user
-    await until(lambda: busy.cpu_times().user > started + 0.3)
-    os.kill(pid, signal.SIGSEGV)
+    await kill_at_work(pool, work_seconds)  # the batch
+    await kill_at_work(pool, work_seconds)  # the slow one alone
     first, second, third = await work
     assert isinstance(first, ParsedPassages)
     assert isinstance(third, ParsedPassages)
     assert isinstance(second, ParseFailure)
     assert second.repeatable
+
+
+async def test_a_parser_that_dies_once_fails_no_document_of_a_batch(pool: ParserPool) -> None:
+    await pool.warm()
+    (pid,) = pool.pids
+    work = asyncio.create_task(pool.parse([GOOD] * 200))
+    await asyncio.sleep(0)
+    os.kill(pid, signal.SIGKILL)
+    assert {type(answer) for answer in await work} == {ParsedPassages}
 
 
 async def test_a_document_cannot_take_more_memory_than_it_may() -> None:

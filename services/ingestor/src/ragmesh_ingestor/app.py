@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import socket
@@ -78,6 +79,9 @@ async def serve(settings: IngestorSettings) -> None:
         process.spawn("worker", worker.run())
         process.spawn("sweeper", Sweeper(records, vectors, graph, visibility, blobs, queue).run())
 
+        # What is there now stays to the end: the collector need not look at all of it again and again.
+        gc.collect()
+        gc.freeze()
         process.drain_beside_calls("worker.drain", lambda: worker.drain(settings.process.server.grace_seconds))
         process.check("vectors", vectors.ping)
         process.check("records", database.ping)

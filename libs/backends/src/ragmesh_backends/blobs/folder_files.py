@@ -11,7 +11,8 @@ import contextlib
 import itertools
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -23,15 +24,21 @@ def write_files(root: Path, blobs: Mapping[str, bytes]) -> None:
     each time and not remembered: a sync of a clean one costs about 40 us, and deleting removes empty directories, so
     that what is remembered may be another directory by now. Raises OSError.
     """
-    parents = {root}
+    by_parent: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
     for key, data in blobs.items():
-        path = root / key
-        if path.parent not in parents:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            parents.update(itertools.takewhile(lambda parent: parent != root, path.parents))
-        _write(path, data)
-    for directory in sorted(parents, key=lambda path: len(path.parts), reverse=True):
-        _sync(directory)
+        parent, _, name = key.rpartition("/")
+        by_parent[parent].append((name, data))
+    above: set[Path] = set()
+    for parent, files in by_parent.items():
+        folder = root / parent
+        above.update(itertools.takewhile(lambda directory: directory != root, folder.parents))
+        try:
+            _write_folder(folder, files)
+        except FileNotFoundError:  # deleting removes empty directories: this one vanished before its first file
+            _write_folder(folder, files)
+    for directory in (*sorted(above, key=lambda path: len(path.parts), reverse=True), root):
+        with _opened(directory) as descriptor:
+            os.fsync(descriptor)
 
 
 def read_files(root: Path, keys: Sequence[str], max_bytes: int) -> list[bytes | None]:
@@ -40,11 +47,19 @@ def read_files(root: Path, keys: Sequence[str], max_bytes: int) -> list[bytes | 
     return [_read(root / key, max_bytes) for key in keys]
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write_folder(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _opened(folder) as directory:
+        for name, data in files:
+            _write(directory, name, data)
+        os.fsync(directory)
+
+
+def _write(directory: int, name: str, data: bytes) -> None:
     # Such names obstore's local store uses itself and does not list, and `check_key` allows no `#`. Random: the same
     # key may be written by two at once.
-    partial = path.with_name(f"{path.name}#{secrets.randbits(63)}")
-    descriptor = _create(partial)
+    partial = f"{name}#{secrets.randbits(63)}"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
         try:
             view = memoryview(data)
@@ -53,21 +68,11 @@ def _write(path: Path, data: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        partial.replace(path)
+        os.rename(partial, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         with contextlib.suppress(OSError):
-            partial.unlink()
+            os.unlink(partial, dir_fd=directory)
         raise
-
-
-def _create(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        # Deleting removes empty directories: this one vanished between its making and its first file.
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(path, flags, 0o600)
 
 
 def _read(path: Path, max_bytes: int) -> bytes | None:
@@ -79,9 +84,10 @@ def _read(path: Path, max_bytes: int) -> bytes | None:
         return file.read(max_bytes + 1)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)

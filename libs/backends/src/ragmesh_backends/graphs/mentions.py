@@ -9,7 +9,7 @@ order in which chunks arrive, because nothing in it is greedy.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,16 +40,22 @@ def head(name: str) -> str:
     return " ".join(name.split(" ", 2)[:2])
 
 
-def occurrences(tokens: Sequence[str], known: Mapping[str, Sequence[Entity]]) -> Iterator[tuple[int, Entity]]:
-    """Every occurrence of every known entity as (start, entity), by start. known: entities by head."""
-    last = len(tokens) - 1
+Known = dict[str, dict[str, list[Entity]]]
+"""Entities by the first and the second word of their head; the second is empty for names of one word. Looking for
+them makes no string for each pair of neighbours."""
+
+
+def occurrences(tokens: Sequence[str], known: Known) -> Iterator[tuple[int, Entity]]:
+    """Every occurrence of every known entity as (start, entity), by start."""
     for start, token in enumerate(tokens):
-        for entity in known.get(token, ()):
+        following = known.get(token)
+        if following is None:
+            continue
+        for entity in following.get("", ()):
             yield start, entity
-        if start < last:
-            for entity in known.get(f"{token} {tokens[start + 1]}", ()):
-                if tuple(tokens[start : start + len(entity.tokens)]) == entity.tokens:
-                    yield start, entity
+        for entity in following.get(tokens[start + 1], ()) if start + 1 < len(tokens) else ():
+            if tuple(tokens[start : start + len(entity.tokens)]) == entity.tokens:
+                yield start, entity
 
 
 def mentioned(found: Sequence[tuple[int, Entity]], about: Collection[int]) -> list[Entity]:

@@ -29,7 +29,7 @@ MAX_WATCHERS = 48
 """Each holds a connection of the client for blocking reads, whose pool has 64."""
 
 REREAD_SECONDS = 5.0
-GATHER_SECONDS = 0.2
+GATHER_SECONDS = 0.05
 RECONNECT_SECONDS = 10.0
 """How long a watcher bears a queue that is down before it is told."""
 

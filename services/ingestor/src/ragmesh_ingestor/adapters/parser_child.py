@@ -27,6 +27,8 @@ from ragmesh_servicekit.errors import MeshError, Reason
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _OPEN_FILES = 32
+_FLUSH_SECONDS = 0.05
+"""Answers are held back for so long: small documents are answered many at a time."""
 
 
 def main() -> None:
@@ -40,10 +42,14 @@ def main() -> None:
     answers.write(frames.READY)
     answers.flush()
     while documents := _read(requests):
+        flushed_at = time.monotonic()
         for document in documents:
             _allow_cpu(settings.cpu_seconds)
             answers.write(frames.encode_answer(document, _parse(document, limits, spans)))
-            answers.flush()
+            if time.monotonic() - flushed_at > _FLUSH_SECONDS:
+                answers.flush()
+                flushed_at = time.monotonic()
+        answers.flush()
 
 
 def _read(requests: BinaryIO) -> list[ParseRequest]:

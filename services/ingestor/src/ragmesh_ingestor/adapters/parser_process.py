@@ -1,8 +1,9 @@
 """A small pool of parser children: documents go in, passages come out, and nothing that a document does to its
 parser reaches this process or another document.
 
-A child answers document by document, so when it dies or stops answering it is clear which document it was:
-that one fails, the child is killed with its process group, and a new one takes the rest of the batch.
+A child answers in order, several small documents at a time. When it dies or stops answering, it is killed with its
+process group, and a new one is given the unanswered documents one by one, so that it is clear which one it was: that
+one fails, and the rest are answered.
 """
 
 from __future__ import annotations
@@ -66,13 +67,16 @@ class ParserPool:
         is raised only when no child can be started. Cancelling kills the child at work."""
         results: list[ParsedPassages | ParseFailure] = []
         child = await self._idle.get()
+        together = len(requests)
         try:
             while len(results) < len(requests):
                 child = await self._usable(child)
-                rest = requests[len(results) :]
-                failure = await self._run(child, rest, results)
+                given = requests[len(results) : len(results) + together]
+                failure = await self._run(child, given, results)
                 if failure is not None:
-                    results.append(failure)
+                    if len(given) == 1:
+                        results.append(failure)
+                    together = 1
                     await self._discard(child)
                     child = None
         except BaseException:
@@ -118,14 +122,17 @@ class ParserPool:
     async def _run(
         self, child: _Child, requests: Sequence[ParseRequest], results: list[ParsedPassages | ParseFailure]
     ) -> ParseFailure | None:
-        """Append results until the batch ends or a document takes the child with it; then that document's failure."""
+        """Append results until the batch ends or a document takes the child with it; then the failure, which is that
+        of the next document when no other was given with it."""
         request = requests[0]
+        loop = asyncio.get_running_loop()
         sent = asyncio.create_task(child.send(requests), name="parser.send")
         try:
-            for request in requests:
-                async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self._timeout_seconds) as timer:
+                for request in requests:
                     body, text = await child.answer()
-                results.append(frames.decode_answer(request, body, text))
+                    timer.reschedule(loop.time() + self._timeout_seconds)
+                    results.append(frames.decode_answer(request, body, text))
         except TimeoutError:
             log.warning("parser.timeout", pid=child.pid, size_bytes=len(request.data))
             seconds = f"{self._timeout_seconds:g}"

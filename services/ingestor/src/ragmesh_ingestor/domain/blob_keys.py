@@ -8,13 +8,8 @@ _ORIGINAL = ".original"
 
 
 def original_key(index: IndexRef, job_id: str) -> str:
-    """The document as it was sent."""
+    """The document as it was sent, behind its manifest (`originals`)."""
     return f"{index.name}/{job_id}{_ORIGINAL}"
-
-
-def manifest_key(blob_key: str) -> str:
-    """What the job needs besides the original, beside it."""
-    return f"{blob_key.removesuffix(_ORIGINAL)}.json"
 
 
 def parsed_key(blob_key: str) -> str:

@@ -208,7 +208,7 @@ class _Packer:
         return self._pieces.count(start, end)
 
     def _fits(self, start: int, end: int, budget: int) -> bool:
-        return end - start <= MAX_CHUNK_CHARS and self._tokens(start, end) <= budget
+        return end - start <= MAX_CHUNK_CHARS and self._pieces.at_most(start, end, budget)
 
     def _refine(self, units: Iterable[_Unit], budget: int) -> Iterator[_Unit]:
         """Units that each fit with the headings before them: blocks, else sentences or lines, else runs of words,

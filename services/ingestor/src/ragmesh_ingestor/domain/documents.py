@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ragmesh_backends.model.document import Chunk, Document, DocumentVersion
+from ragmesh_ingestor.domain.blob_keys import is_original
+from ragmesh_ingestor.domain.originals import unpacked
 from ragmesh_ingestor.domain.ports import Blobs, Records, Visibility
 from ragmesh_servicekit.errors import FailedPrecondition, MeshError
 
@@ -72,5 +74,6 @@ class Documents:
         record = await self._records.get_version(
             document.tenant, document.collection_id, document.document_id, version or document.active_version
         )
+        blob = await self._blobs.get(record.parsed_key)
         # The parsed text of plain text and Markdown is the original less its byte order mark.
-        return (await self._blobs.get(record.parsed_key)).decode("utf-8-sig")
+        return (unpacked(blob) if is_original(record.parsed_key) else blob).decode("utf-8-sig")

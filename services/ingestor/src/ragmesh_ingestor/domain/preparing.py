@@ -28,6 +28,7 @@ from ragmesh_backends.model.job import Delivery, JobState
 from ragmesh_ingestor.domain.blob_keys import parsed_key
 from ragmesh_ingestor.domain.chunking import chunks_of
 from ragmesh_ingestor.domain.entities import entities_of
+from ragmesh_ingestor.domain.originals import unpacked
 from ragmesh_ingestor.domain.passage import ParsedPassages, ParseFailure, ParseRequest
 from ragmesh_ingestor.domain.ports import Blobs, Parser, Records
 from ragmesh_servicekit.errors import Reason
@@ -123,7 +124,8 @@ class Preparer:
 
     async def prepare(self, located: Sequence[Located], taken_at: float) -> list[Prepared | Ended | Interrupted]:
         """Passages of each document, in order. Raises Unavailable when blobs or the parser do not answer."""
-        originals = await self._blobs.get_many([one.record.blob_key for one in located])
+        blobs = await self._blobs.get_many([one.record.blob_key for one in located])
+        originals = [None if blob is None else unpacked(blob) for blob in blobs]
         requests = [
             ParseRequest(data, one.record.media_type, one.record.title)
             for one, data in zip(located, originals, strict=True)

@@ -23,7 +23,8 @@ from ragmesh_backends.model.collection import Collection
 from ragmesh_backends.model.document import DocumentVersion, MediaType, NewVersion
 from ragmesh_backends.model.job import Job, JobSubmission
 from ragmesh_ingestor.domain import media
-from ragmesh_ingestor.domain.blob_keys import manifest_key, original_key
+from ragmesh_ingestor.domain.blob_keys import original_key
+from ragmesh_ingestor.domain.originals import packed
 from ragmesh_ingestor.domain.ports import Blobs, Queue, Records, Visibility
 from ragmesh_servicekit.errors import Aborted, FieldViolation, InvalidArgument, MeshError
 from ragmesh_servicekit.identity import Identity
@@ -162,8 +163,7 @@ class Submit:
                     "the document could not be taken in; send it again",
                 )
             if not begun:
-                keys = [item.blob_key for item in items]
-                await self._blobs.delete_many([*keys, *map(manifest_key, keys)])
+                await self._blobs.delete_many([item.blob_key for item in items])
         except MeshError as error:
             log.warning("submit.undo_failed", reason=error.reason, documents=len(items))
 
@@ -235,10 +235,9 @@ def _new_version(
 def _blobs(
     collection: Collection, checked: Sequence[_Checked], versions: Sequence[NewVersion], traceparent: str
 ) -> dict[str, bytes]:
-    """Originals, and beside each a manifest from which its job can be made again when record and queue are lost."""
+    """Originals with their manifests."""
     blobs: dict[str, bytes] = {}
     for one, version in zip(checked, versions, strict=True):
-        blobs[version.blob_key] = one.document.data
         manifest = {
             "tenant": collection.tenant,
             "collection_id": collection.collection_id,
@@ -255,5 +254,5 @@ def _blobs(
             "groups": version.groups,
             "traceparent": traceparent,
         }
-        blobs[manifest_key(version.blob_key)] = json.dumps(manifest).encode()
+        blobs[version.blob_key] = packed(manifest, one.document.data)
     return blobs

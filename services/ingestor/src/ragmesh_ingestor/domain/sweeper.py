@@ -19,7 +19,7 @@ import structlog
 from ragmesh_backends.model.collection import DroppedIndex, IndexRef
 from ragmesh_backends.model.document import DocumentVersion, RetiredVersion, VersionRecord
 from ragmesh_backends.model.job import JobSubmission
-from ragmesh_ingestor.domain.blob_keys import index_prefix, is_original, manifest_key
+from ragmesh_ingestor.domain.blob_keys import index_prefix
 from ragmesh_ingestor.domain.ports import Blobs, Graph, Queue, Records, Vectors, Visibility
 from ragmesh_servicekit.errors import MeshError, NotFound
 
@@ -141,7 +141,7 @@ class Sweeper:
             await self._vectors.delete_versions(index, versions)
         await self._graph.delete_versions(index, versions)
         keys = [key for one in retired for key in one.blob_keys]
-        await self._blobs.delete_many([*keys, *(manifest_key(key) for key in keys if is_original(key))])
+        await self._blobs.delete_many(keys)
         await self._records.forget_versions(index, versions)
         await self._visibility.forget(index, versions)
         log.info("versions.swept", index=index.name, versions=len(versions))

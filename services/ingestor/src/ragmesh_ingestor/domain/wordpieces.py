@@ -22,17 +22,23 @@ class PieceIndex:
     def __init__(self, text: str, spans: Spans, max_chars: int) -> None:
         """max_chars: the longest run that `runs` may make."""
         self._text = text
+        self._spans = spans
         self._max_chars = max_chars
-        self._starts = array("Q")
-        at = 0
-        while at < len(text):
-            end = self._window_end(at)
-            self._starts.extend(at + start for start, stop in spans(text[at:end]) if stop > start)
-            at = end
+        self._counted: array[int] | None = None
 
     def count(self, start: int, end: int) -> int:
         """Word pieces that begin in [start, end)."""
         return bisect_left(self._starts, end) - bisect_left(self._starts, start)
+
+    def at_most(self, start: int, end: int, budget: int) -> bool:
+        """Whether no more than `budget` pieces begin in [start, end). Nothing is tokenized for a range so short that
+        it cannot hold more: a piece takes one byte of UTF-8 at least (the model's normaliser makes no more letters of
+        a character than UTF-8 makes bytes), and between two words there is a byte that is no piece."""
+        if self._counted is None and end - start <= 2 * budget:
+            body = self._text[start:end]
+            if len(body.encode("utf-8", "surrogatepass")) - max(len(body.split()) - 1, 0) <= budget:
+                return True
+        return self.count(start, end) <= budget
 
     def runs(self, start: int, end: int, budget: int) -> Iterator[tuple[int, int]]:
         """[start, end) in runs of at most `budget` pieces and max_chars, each cut before a word where one begins."""
@@ -57,6 +63,18 @@ class PieceIndex:
             if at == start or not _joined(self._text, at):
                 return at
         return end
+
+    @property
+    def _starts(self) -> array[int]:
+        """Where pieces begin, in order; tokenized when it is first needed."""
+        if self._counted is None:
+            self._counted = array("Q")
+            at = 0
+            while at < len(self._text):
+                end = self._window_end(at)
+                self._counted.extend(at + start for start, stop in self._spans(self._text[at:end]) if stop > start)
+                at = end
+        return self._counted
 
     def _word_border(self, start: int, stop: int) -> int:
         """The last place in (start, stop] that parts two words; stop itself when a single word fills the run."""

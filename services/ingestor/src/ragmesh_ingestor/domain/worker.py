@@ -41,7 +41,7 @@ class WorkerSettings:
     life for so long a job is taken from its worker. max_attempts: of a document that fails for an unknown reason.
     """
 
-    take_documents: int = 256
+    take_documents: int = 128
     group_documents: int = 128
     group_bytes: int = 4 * 1024 * 1024
     embed_chunks: int = 256
@@ -54,8 +54,10 @@ class WorkerSettings:
     max_attempts: int = 3
 
 
-_PARSED_GROUPS = 2
-"""Groups that wait for the embedder: enough that it never waits for them."""
+_PARSED_GROUPS = 1
+"""Groups that wait for the embedder, besides the one in preparation: enough that it never waits for them."""
+
+_EMBEDDING_GROUPS = 2
 
 _HAND_BACK_SECONDS = 2.0
 
@@ -192,11 +194,31 @@ class Worker:
             log.warning("worker.progress_failed", reason=error.reason)
 
     async def _embed_groups(self) -> None:
-        while (group := await self._parsed.get()) is not None:
-            for part in await self._embed(await self._without_cancelled(group)):
-                await self._report(part, JobStage.WRITING)
-                await self._embedded.put(part)
-        await self._embedded.put(None)
+        """Two groups side by side, handed on in their order: while one ends, the other keeps the embedder's threads at
+        work."""
+        running: asyncio.Queue[asyncio.Task[list[list[Prepared]]] | None] = asyncio.Queue()
+        places = asyncio.Semaphore(_EMBEDDING_GROUPS)
+
+        async def embed(group: list[Prepared]) -> list[list[Prepared]]:
+            try:
+                return await self._embed(await self._without_cancelled(group))
+            finally:
+                places.release()
+
+        async def hand_on() -> None:
+            while (task := await running.get()) is not None:
+                for part in await task:
+                    await self._report(part, JobStage.WRITING)
+                    await self._embedded.put(part)
+            await self._embedded.put(None)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(hand_on(), name="worker.embedded")
+            await places.acquire()
+            while (group := await self._parsed.get()) is not None:
+                running.put_nowait(tasks.create_task(embed(group), name="worker.embed_group"))
+                await places.acquire()
+            running.put_nowait(None)
 
     async def _embed(self, group: list[Prepared]) -> list[list[Prepared]]:
         """All passages of the group in as few calls as the limit allows; a document that the embedder refuses is

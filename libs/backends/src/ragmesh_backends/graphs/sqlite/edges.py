@@ -11,10 +11,11 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from ragmesh_backends.graphs.mentions import Entity, head, heads, mentioned, occurrences
+from ragmesh_backends.graphs.mentions import Entity, Known, head, heads, mentioned, occurrences
 from ragmesh_backends.model.graph import ChunkEntities
 
 _Tokens = tuple[str, ...]
+_Hits = list[tuple[int, Entity]]
 
 
 class EdgeWriter:
@@ -26,6 +27,9 @@ class EdgeWriter:
         self._hub_occurrences = hub_occurrences
         self._tokens: dict[int, _Tokens] = {}  # of the chunks that this transaction has read or written
         self._stale: set[int] = set()  # chunks to be matched again
+        # What `write` found in its chunks, and by how much the entities' occurrences have grown since.
+        self._hits: dict[int, _Hits] = {}
+        self._grown: dict[int, int] = {}
 
     def write(self, chunks: Sequence[ChunkEntities]) -> None:
         """Insert or replace chunks; one that is there already and the same is left alone."""
@@ -44,11 +48,12 @@ class EdgeWriter:
             "UPDATE graph_entities SET occurrences = ? WHERE entity_key = ?",
             [(count, key) for key, count in counted.items()],
         )
-        self._count(keys, 1, except_for=counted)
+        self._hits, self._grown = self._count(keys, 1, except_for=counted)
 
     def remove(self, keys: Sequence[int]) -> None:
         """Delete chunks, and with them the entities that no chunk is about any more."""
         rows = [(key,) for key in keys]
+        self._hits, self._grown = {}, {}  # entities may go as well
         self._load(keys)
         self._count(keys, -1)
         entities: set[int] = set()
@@ -78,13 +83,13 @@ class EdgeWriter:
             return
         keys = sorted(self._stale)
         self._load(keys)
-        known = self._lookup(self._tokens[key] for key in keys)
+        known = self._lookup(self._tokens[key] for key in keys if key not in self._hits)
         found = self._pairs("graph_mentions", keys)
         about = self._pairs("graph_about", keys)
         added: list[tuple[int, int]] = []
         gone: list[tuple[int, int]] = []
         for key in keys:
-            hits = [hit for hit in occurrences(self._tokens[key], known) if hit[1].occurrences <= self._hub_occurrences]
+            hits = self._without_hubs(key, known)
             wanted = {entity.key for entity in mentioned(hits, about.get(key, ()))}
             stored = found.get(key, set())
             added.extend((key, entity) for entity in wanted - stored)
@@ -92,6 +97,13 @@ class EdgeWriter:
         self._connection.executemany("DELETE FROM graph_mentions WHERE chunk_key = ? AND entity_key = ?", gone)
         self._connection.executemany("INSERT INTO graph_mentions (chunk_key, entity_key) VALUES (?, ?)", added)
         self._stale.clear()
+
+    def _without_hubs(self, key: int, known: Known) -> _Hits:
+        """What occurs in a chunk: found by `write` already, or among those known."""
+        limit = self._hub_occurrences
+        if key in self._hits:
+            return [hit for hit in self._hits[key] if hit[1].occurrences + self._grown.get(hit[1].key, 0) <= limit]
+        return [hit for hit in occurrences(self._tokens[key], known) if hit[1].occurrences <= limit]
 
     def _changed(self, chunks: Sequence[ChunkEntities]) -> list[ChunkEntities]:
         """The chunks that are new or differ from what is stored; what they replace is removed."""
@@ -154,17 +166,20 @@ class EdgeWriter:
         self._tokens[key] = chunk.tokens
         return key
 
-    def _count(self, keys: Sequence[int], step: int, except_for: Iterable[int] = ()) -> None:
+    def _count(
+        self, keys: Sequence[int], step: int, except_for: Iterable[int] = ()
+    ) -> tuple[dict[int, _Hits], dict[int, int]]:
         """Count chunks in or out of the entities that occur in them; where one crosses the hub line, the chunks that
-        hold it are stale."""
+        hold it are stale. Returns what occurs in each chunk, and the change of each entity that was not left out."""
         if not keys:
-            return
+            return {}, {}
         known = self._lookup(self._tokens[key] for key in keys)
         change: dict[int, int] = {}
         named: dict[int, Entity] = {}
         skipped = frozenset(except_for)
-        for key in keys:
-            for entity in {hit[1].key: hit[1] for hit in occurrences(self._tokens[key], known)}.values():
+        hits = {key: list(occurrences(self._tokens[key], known)) for key in keys}
+        for found in hits.values():
+            for entity in {hit[1].key: hit[1] for hit in found}.values():
                 if entity.key not in skipped:
                     change[entity.key] = change.get(entity.key, 0) + step
                     named[entity.key] = entity
@@ -176,6 +191,7 @@ class EdgeWriter:
             before = named[key].occurrences
             if (before <= self._hub_occurrences) != (before + delta <= self._hub_occurrences):
                 self._stale.update(self._holders(" ".join(named[key].tokens)))
+        return hits, change
 
     def _drop_unless_used(self, entity: int) -> None:
         used = self._connection.execute("SELECT 1 FROM graph_about WHERE entity_key = ? LIMIT 1", (entity,)).fetchone()
@@ -201,18 +217,19 @@ class EdgeWriter:
         prefix = f"{self._index_key}x"
         return prefix + f" {prefix}".join(tokens) if tokens else ""
 
-    def _lookup(self, texts: Iterable[_Tokens]) -> dict[str, list[Entity]]:
-        """Every entity whose head stands in one of the texts, by head."""
+    def _lookup(self, texts: Iterable[_Tokens]) -> Known:
+        """Every entity whose head stands in one of the texts."""
         wanted: set[str] = set()
         for tokens in texts:
             wanted |= heads(tokens)
-        known: dict[str, list[Entity]] = {}
+        known: Known = {}
         for name_head, key, name, count in self._connection.execute(
             "SELECT e.head, e.entity_key, e.name, e.occurrences FROM json_each(?) AS wanted"
             " CROSS JOIN graph_entities AS e ON e.index_key = ? AND e.head = wanted.value",
             (json.dumps(list(wanted)), self._index_key),
         ):
-            known.setdefault(name_head, []).append(Entity(key, tuple(name.split(" ")), count))
+            first, _, second = name_head.partition(" ")
+            known.setdefault(first, {}).setdefault(second, []).append(Entity(key, tuple(name.split(" ")), count))
         return known
 
     def _load(self, keys: Iterable[int]) -> None:
