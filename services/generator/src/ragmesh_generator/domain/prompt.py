@@ -89,8 +89,22 @@ class PromptBuilder:
         left = self._max_prompt_tokens - fixed
         if left < 0:
             raise InvalidArgument.field("question", f"too long for a prompt of {self._max_prompt_tokens} tokens")
+        shown, blocks, left = self._within(passages, key, left)
+        user = "\n".join([*blocks, asked])
+        return Prompt(
+            messages=(Message("system", system), Message("user", user)),
+            passages=tuple(shown),
+            dropped=len(passages) - len(shown),
+            tokens=self._max_prompt_tokens - left,
+        )
+
+    def _within(self, passages: Sequence[Passage], key: str, left: int) -> tuple[list[Passage], list[str], int]:
+        """The passages that fit into `left` tokens, as they are shown, and what is left then."""
+        blocks = [_block(passage, key) for passage in passages]
+        if sum(map(len, blocks)) <= left:  # a token is a character or more: all fit, and one count is enough
+            return list(passages), blocks, left - self._counter.count("\n".join(blocks))
         shown: list[Passage] = []
-        blocks: list[str] = []
+        blocks = []
         for passage in passages:
             fitted = self._fitted(passage, key, left)
             if fitted is None:
@@ -101,13 +115,7 @@ class PromptBuilder:
             left -= self._counter.count(block)
             if fitted is not passage:
                 break
-        user = "\n".join([*blocks, asked])
-        return Prompt(
-            messages=(Message("system", system), Message("user", user)),
-            passages=tuple(shown),
-            dropped=len(passages) - len(shown),
-            tokens=self._max_prompt_tokens - left,
-        )
+        return shown, blocks, left
 
     def _fitted(self, passage: Passage, key: str, left: int) -> Passage | None:
         """The passage itself, or its longest beginning that fits, or None."""
