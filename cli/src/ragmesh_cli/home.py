@@ -89,7 +89,8 @@ class Home:
         if state is None:
             return None
         try:
-            alive = abs(psutil.Process(state["pid"]).create_time() - state["started"]) < 1.0
+            process = psutil.Process(state["pid"])
+            alive = abs(process.create_time() - state["started"]) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.Error, KeyError, TypeError):
             return None
         return state if alive else None

@@ -128,6 +128,7 @@ class _Ports:
 def _shared_environment(home: Home, stores: tuple[StoreCommand, ...]) -> dict[str, str]:
     state, cache, milvus = stores
     return {
+        "GRPC_VERBOSITY": "ERROR",  # its core writes a line that is no JSON whenever a peer goes away
         "RAGMESH_STATE_URL": state.address,
         "RAGMESH_CACHE_URL": cache.address,
         "RAGMESH_VECTORS_URL": milvus.address,
