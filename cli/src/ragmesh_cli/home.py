@@ -96,6 +96,16 @@ class Home:
         return state if alive else None
 
 
+    def running_still(self) -> dict[str, Any] | None:
+        """As `running`, but not for a supervisor that is about to be gone: one that was killed takes a moment."""
+        for _ in range(5):
+            state = self.running()
+            if state is None:
+                return None
+            time.sleep(0.1)
+        return state
+
+
 class HomeLock:
     """An exclusive lock on the home. Children inherit the descriptor, so the home stays locked until the last of them
     is gone: two Milvus servers on one file would spoil it."""
@@ -114,7 +124,7 @@ class HomeLock:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                state = self._home.running()
+                state = self._home.running_still()
                 if state is not None or time.monotonic() > deadline:
                     raise self._refusal(state) from None
                 if not said:

@@ -141,7 +141,7 @@ async def _unless(stop: asyncio.Event, work: object) -> bool:
 
 def _detach(home: Home, arguments: Sequence[str]) -> None:
     home.prepare()
-    running = home.running()
+    running = home.running_still()
     if running is not None:
         raise Failure(f"a mesh is already running on {home.path} (pid {running['pid']}, {running['rest']})")
     log = home.logs / "supervisor.log"
