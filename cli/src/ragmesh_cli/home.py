@@ -98,11 +98,12 @@ class Home:
 
     def running_still(self) -> dict[str, Any] | None:
         """As `running`, but not for a supervisor that is about to be gone: one that was killed takes a moment."""
-        for _ in range(5):
-            state = self.running()
+        state = self.running()
+        for _ in range(10):
             if state is None:
-                return None
+                break
             time.sleep(0.1)
+            state = self.running()
         return state
 
 
