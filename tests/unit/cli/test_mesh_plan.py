@@ -1,0 +1,65 @@
+"""What `ragmesh up` decides to start."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from ragmesh_cli.failure import Failure
+from ragmesh_cli.home import Home, HomeLock
+from ragmesh_cli.mesh.plan import Options, make_plan
+from ragmesh_cli.mesh.ports import require_free
+
+
+def test_replicas_get_ports_of_their_own_and_the_gateway_knows_them_all(tmp_path: Path) -> None:
+    options = Options(free_ports=True, replicas={"retriever": 2, "generator": 3})
+    plan = make_plan(Home(tmp_path), options, {})
+    names = [service.name for service in (*plan.gateways, *plan.inner)]
+    assert sorted(names) == [
+        "gateway-1", "generator-1", "generator-2", "generator-3", "ingestor-1", "retriever-1", "retriever-2",
+    ]  # fmt: skip
+    ports = [service.env["RAGMESH_GRPC_PORT"] for service in (*plan.gateways, *plan.inner)]
+    assert len(set(ports)) == len(ports)
+    target = plan.gateways[0].env["RAGMESH_RETRIEVER_TARGET"]
+    retrievers = [service.address for service in plan.inner if service.name.startswith("retriever")]
+    assert target == "ipv4:" + ",".join(retrievers)
+
+
+@pytest.mark.parametrize(("replicas", "sentence"), [({"reader": 2}, "not a service"), ({"retriever": 9}, "1 to 8")])
+def test_replicas_that_make_no_sense_are_refused(tmp_path: Path, replicas: dict[str, int], sentence: str) -> None:
+    with pytest.raises(Failure, match=sentence):
+        make_plan(Home(tmp_path), Options(free_ports=True, replicas=replicas), {})
+
+
+def test_a_taken_port_is_refused_with_the_option_that_chose_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(Failure, match=r"--rest-port: port \d+ on 127\.0\.0\.1 is taken"):
+            require_free("127.0.0.1", taken.getsockname()[1], "--rest-port")
+
+
+def test_a_home_is_private_and_keeps_its_signing_key(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    key = home.identity_file.read_text()
+    home.prepare()
+    assert home.identity_file.read_text() == key
+    assert home.path.stat().st_mode & 0o777 == 0o700
+    assert home.identity_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("x")
+    with pytest.raises(Failure, match="RAGMESH_HOME"):
+        Home(tmp_path / "home").prepare()
+
+
+def test_state_of_a_process_that_is_gone_does_not_count_as_running(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.running() is None
+    home.write_state({"pid": 2**22 - 3, "started": 1.0, "ready": True})
+    assert home.running() is None
+    HomeLock(home).acquire(print)  # nobody holds the home
