@@ -72,6 +72,15 @@ class Home:
         """Keep the first key, readable by its owner only."""
         _write_secret(self.key_file, key)
 
+    def admin_key(self) -> str:
+        """The home's first key. Raises Failure when it cannot be read."""
+        try:
+            return self.key_file.read_text().strip()
+        except OSError as error:
+            raise Failure(
+                f"no key: {self.key_file} cannot be read ({error.strerror}); give one with RAGMESH_KEY"
+            ) from error
+
     def state(self) -> dict[str, Any] | None:
         """What the running mesh wrote of itself; None when none was started here."""
         try:
@@ -94,7 +103,6 @@ class Home:
         except (psutil.Error, KeyError, TypeError):
             return None
         return state if alive else None
-
 
     def running_still(self) -> dict[str, Any] | None:
         """As `running`, but not for a supervisor that is about to be gone: one that was killed takes a moment."""
