@@ -59,7 +59,7 @@ clean: ## remove the environment and all caches
 
 # -- run -------------------------------------------------------------------------------------------
 
-QUESTION ?= What happens to an answer when a store is down?
+QUESTION ?= What does ragmesh do when a process ends?
 
 .PHONY: run
 run: .venv/.run ## start the whole mesh, ingest docs/, ask a question (Ctrl-C stops it)

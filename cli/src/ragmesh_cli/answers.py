@@ -8,7 +8,7 @@ from typing import Any
 from ragmesh.common.v1 import answer_pb2, search_pb2
 from ragmesh.gateway.v1 import ask_pb2
 from ragmesh_cli.client import Client
-from ragmesh_cli.terminal import say
+from ragmesh_cli.terminal import harmless, say
 
 ASK_SECONDS = 300.0
 
@@ -25,7 +25,7 @@ async def print_answer(client: Client, collection_id: str, question: str, **opti
             case "sources":
                 sources = {source.number: source.hit for source in event.sources.sources}
             case "token":
-                sys.stdout.write(event.token.text)
+                sys.stdout.write(harmless(event.token.text))
                 sys.stdout.flush()
             case "citation":
                 if event.citation.number not in cited:
@@ -41,7 +41,7 @@ async def print_answer(client: Client, collection_id: str, question: str, **opti
     for number in sorted(cited):
         hit = sources[number]
         place = " > ".join(hit.heading_path)
-        say(f"  [{number}] {hit.document_id}{f': {place}' if place else ''}")
+        say(harmless(f"  [{number}] {hit.document_id}{f': {place}' if place else ''}"))
     if missing:
         parts = ", ".join(search_pb2.Part.Name(part).removeprefix("PART_") for part in missing)
         say(f"  (incomplete: {parts} did not take part)")

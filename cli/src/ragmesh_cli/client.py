@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -23,7 +22,8 @@ from ragmesh.gateway.v1 import (
 )
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home
-from ragmesh_servicekit.status import error_of_call
+from ragmesh_servicekit.errors import Reason
+from ragmesh_servicekit.status import DETAILS_KEY, error_of_call
 
 MESSAGE_LIMIT = 32 * 1024 * 1024
 
@@ -40,23 +40,17 @@ def find_target(home: Home, address: str | None, key: str | None) -> Target:
     """The mesh named by the options or RAGMESH_ADDRESS and RAGMESH_KEY, else the one of the home. Raises Failure."""
     address = address or os.environ.get("RAGMESH_ADDRESS") or ""
     key = key or os.environ.get("RAGMESH_KEY") or ""
-    state = home.running()
     if not address:
+        state = home.running()
         if state is None:
             raise Failure(f"no mesh is running on {home.path}; start one with `ragmesh up --detach`")
         if not state["ready"]:
             raise Failure(f"the mesh on {home.path} is not ready yet; see `ragmesh status`")
         address = str(state["grpc"])
-    if not key:
-        key = _read_key(Path(str(state["key_file"])) if state else home.key_file)
+    key = key or home.admin_key()
+    if not (key.isascii() and key.isprintable()):
+        raise Failure("the key has characters that no key has; look at RAGMESH_KEY or --key")
     return Target(address, key)
-
-
-def _read_key(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise Failure(f"no key: {path} cannot be read; give one with --key or RAGMESH_KEY") from error
 
 
 class Client:
@@ -101,8 +95,24 @@ async def connect(target: Target) -> AsyncIterator[Client]:
             raise _failure(error, target) from error
 
 
+CURES = {
+    Reason.COLLECTION_NOT_FOUND: "`ragmesh ingest PATH -c NAME` makes one",
+    Reason.KEY_MISSING: "give one with RAGMESH_KEY",
+    Reason.KEY_INVALID: "look at RAGMESH_KEY or --key, or leave them out and the home's key is used",
+    Reason.KEY_NOT_FOUND: "`ragmesh keys list` shows those there are",
+    Reason.SCOPE_MISSING: "use a key that has it",
+    Reason.DEPENDENCY_UNAVAILABLE: "`ragmesh status` shows what is down",
+    Reason.DRAINING: "the mesh is stopping",
+    Reason.INTERNAL: "the logs in the home say more",
+}
+"""What helps, where the server's sentence cannot know how it is being called."""
+
+
 def _failure(error: grpc.aio.AioRpcError, target: Target) -> Failure:
-    known = error_of_call(error)
-    if error.code() is grpc.StatusCode.UNAVAILABLE and not known.metadata and "connect" in (error.details() or ""):
+    trailing = dict(cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()))
+    from_server = DETAILS_KEY in trailing
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not from_server:
         return Failure(f"no mesh answers at {target.address}; is it running? see `ragmesh status`")
-    return Failure(known.message)
+    known = error_of_call(error)
+    cure = CURES.get(known.reason)
+    return Failure(f"{known.message}; {cure}" if cure else known.message)

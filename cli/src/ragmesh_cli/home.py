@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ import psutil
 
 from ragmesh_cli.failure import Failure
 
-LOCK_WAIT_SECONDS = 20.0
+LOCK_WAIT_SECONDS = 30.0
 """After a supervisor was killed its children need a moment to notice and stop; they hold the lock until then."""
+
+LOCK_NOTE_SECONDS = 1.0
+"""A mesh that is just going, or has just come and not written its pid yet, is not worth a word."""
 
 
 def default_home() -> Path:
@@ -58,15 +61,22 @@ class Home:
         """Make the folder, its secrets and sub-folders. Raises Failure when it cannot be used."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            mode = stat.S_IMODE(self.path.stat().st_mode)
-            if mode & 0o077:
-                self.path.chmod(0o700)
+            if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
+                self._close_to_others()
             for folder in (self.logs, self.path / "blobs", self.path / "models"):
                 folder.mkdir(exist_ok=True, mode=0o700)
+            if not self.identity_file.exists():
+                _write_secret(self.identity_file, f"k1:{_random_key()}")
         except OSError as error:
-            raise Failure(f"RAGMESH_HOME: {self.path} cannot be used as the home: {error.strerror}") from error
-        if not self.identity_file.exists():
-            _write_secret(self.identity_file, f"k1:{_random_key()}")
+            raise Failure(
+                f"RAGMESH_HOME: {self.path} cannot be the home: {error.strerror}; choose a folder that you may write to"
+            ) from error
+
+    def _close_to_others(self) -> None:
+        """Make the folder 0700, but not one that holds something else, such as a user's whole home."""
+        if not self.identity_file.exists() and any(self.path.iterdir()):
+            raise Failure(f"RAGMESH_HOME: {self.path} holds files that are not ragmesh's; choose an empty folder")
+        self.path.chmod(0o700)
 
     def write_admin_key(self, key: str) -> None:
         """Keep the first key, readable by its owner only."""
@@ -99,10 +109,11 @@ class Home:
             return None
         try:
             process = psutil.Process(state["pid"])
-            alive = abs(process.create_time() - state["started"]) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.Error, KeyError, TypeError):
+            same = abs(process.create_time() - state["started"]) < 1.0  # pids are used again
+            alive = process.status() != psutil.STATUS_ZOMBIE  # ended, and nobody has reaped it
+        except (psutil.Error, KeyError, TypeError, ValueError):
             return None
-        return state if alive else None
+        return state if same and alive else None
 
     def running_still(self) -> dict[str, Any] | None:
         """As `running`, but not for a supervisor that is about to be gone: one that was killed takes a moment."""
@@ -123,10 +134,13 @@ class HomeLock:
         self._home = home
         self.descriptor = -1
 
-    def acquire(self, say: Any) -> None:
+    def acquire(self, say: Callable[[str], None]) -> None:
         """Take the lock. Raises Failure when another mesh has it; waits for a dead one's children to go."""
-        self.descriptor = os.open(self._home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        try:
+            self.descriptor = os.open(self._home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Failure(f"RAGMESH_HOME: {self._home.lock_file} cannot be opened: {error.strerror}") from error
+        started = time.monotonic()
         said = False
         while True:
             try:
@@ -134,9 +148,10 @@ class HomeLock:
                 return
             except BlockingIOError:
                 state = self._home.running_still()
-                if state is not None or time.monotonic() > deadline:
+                waited = time.monotonic() - started
+                if state is not None or waited > LOCK_WAIT_SECONDS:
                     raise self._refusal(state) from None
-                if not said:
+                if not said and waited > LOCK_NOTE_SECONDS:
                     say("waiting for the processes of a mesh that was killed to stop")
                     said = True
                 time.sleep(0.1)

@@ -20,6 +20,9 @@ BATCH_DOCUMENTS = 100
 BATCH_BYTES = 4 * 1024 * 1024
 UPLOAD_PIECE_BYTES = 512 * 1024
 WAIT_SECONDS = 24 * 3600.0
+WATCH_JOBS = 200
+"""How many jobs one WatchJobs takes by id."""
+
 FINAL = {job_pb2.JOB_STATE_READY, job_pb2.JOB_STATE_DEAD_LETTERED, job_pb2.JOB_STATE_CANCELLED}
 
 
@@ -29,13 +32,20 @@ class Report:
 
     batch_id: str
     sent: int = 0
+    joined: list[str] = field(default_factory=list)  # jobs of an earlier run that are still under way
     unchanged: int = 0
     ready: int = 0
     failures: dict[str, str] = field(default_factory=dict)  # document id -> one sentence
 
     @property
+    def handled(self) -> int:
+        """Files looked at: sent, or found to need no sending."""
+        return self.sent + len(self.joined) + self.unchanged + len(self.failures)
+
+    @property
     def finished(self) -> int:
-        return self.ready + len(self.failures)
+        """Files that nothing more will happen to."""
+        return self.unchanged + self.ready + len(self.failures)
 
 
 Progress = Callable[[Report], None]
@@ -54,9 +64,26 @@ async def ensure_collection(client: Client, collection_id: str) -> bool:
     return True
 
 
-async def known_hashes(client: Client, collection_id: str) -> dict[str, str]:
-    """document id -> SHA-256 of every READY document: what a run that was cut off need not send again."""
-    known: dict[str, str] = {}
+def first_failure(report: Report) -> str:
+    """`3 documents were refused; the first, notes.md: holds no text`."""
+    document_id, sentence = next(iter(report.failures.items()))
+    count = len(report.failures)
+    return f"{count} document{'s were' if count > 1 else ' was'} refused; the first, {document_id}: {sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the collection has of a document: its hash, and the job that still works on it; "" when it is READY."""
+
+    content_sha256: str
+    job_id: str
+
+
+async def known_documents(client: Client, collection_id: str) -> dict[str, Known]:
+    """What a run that was cut off need not send again, by document id: documents that are READY, and those accepted
+    whose job has not ended."""
+    jobs = await _open_jobs(client, collection_id)
+    known: dict[str, Known] = {}
     token = ""
     while True:
         page = await client.documents.ListDocuments(
@@ -64,11 +91,30 @@ async def known_hashes(client: Client, collection_id: str) -> dict[str, str]:
             timeout=30,
         )
         for document in page.documents:
-            if document.active_version and document.active_version == document.latest_version:
-                known[document.document_id] = document.content_sha256
+            job_id = jobs.get((document.document_id, document.latest_version), "")
+            pending = job_id and not document.active_version  # else the hash shown is that of the active version
+            if pending or (document.active_version and document.active_version == document.latest_version):
+                known[document.document_id] = Known(document.content_sha256, job_id)
         token = page.next_page_token
         if not token:
             return known
+
+
+async def _open_jobs(client: Client, collection_id: str) -> dict[tuple[str, int], str]:
+    """(document id, version) -> id of every job that has not ended."""
+    found: dict[tuple[str, int], str] = {}
+    for state in (job_pb2.JOB_STATE_ACCEPTED, job_pb2.JOB_STATE_RUNNING):
+        token = ""
+        while True:
+            page = await client.jobs.ListJobs(
+                jobs_pb2.ListJobsRequest(collection_id=collection_id, state=state, page_size=200, page_token=token),
+                timeout=30,
+            )
+            found.update({(job.document_id, job.version): job.job_id for job in page.jobs})
+            token = page.next_page_token
+            if not token:
+                break
+    return found
 
 
 async def send_files(
@@ -77,16 +123,22 @@ async def send_files(
     """Send files that the collection does not hold already, byte for byte. A file that is refused is reported and does
     not stop the others."""
     report = Report(batch_id)
-    known = await known_hashes(client, collection_id)
+    known = await known_documents(client, collection_id)
     for file in files:
         try:
             data = file.path.read_bytes()
         except OSError as error:
             report.failures[file.document_id] = f"cannot be read: {error.strerror}"
             continue
-        digest = hashlib.sha256(data).hexdigest()
-        if known.get(file.document_id) == digest:
-            report.unchanged += 1
+        if not _is_text(file.document_id):
+            report.failures[ascii(file.document_id)] = "its name is not valid UTF-8; rename it"
+            continue
+        there = known.get(file.document_id)
+        if there is not None and there.content_sha256 == hashlib.sha256(data).hexdigest():
+            if there.job_id:
+                report.joined.append(there.job_id)
+            else:
+                report.unchanged += 1
             progress(report)
             continue
         header = documents_pb2.UploadHeader(
@@ -105,6 +157,15 @@ async def send_files(
             report.failures[file.document_id] = error_of_call(error).message
         progress(report)
     return report
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file name came from valid UTF-8; Python keeps other bytes as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 async def _pieces(
@@ -143,22 +204,25 @@ def _batches(documents: Sequence[document_pb2.DocumentInput]) -> Iterator[list[d
 
 
 async def follow(client: Client, report: Report, progress: Progress) -> None:
-    """Wait until every job of the batch has ended, filling the report."""
-    if not report.sent:
-        return
+    """Wait until every job of the batch, and every one joined, has ended, filling the report."""
+    watches = [
+        jobs_pb2.WatchJobsRequest(job_ids=report.joined[start : start + WATCH_JOBS], final_only=True)
+        for start in range(0, len(report.joined), WATCH_JOBS)
+    ]
+    if report.sent:
+        watches.append(jobs_pb2.WatchJobsRequest(batch_id=report.batch_id, final_only=True))
     done: set[str] = set()
-    call = client.jobs.WatchJobs(
-        jobs_pb2.WatchJobsRequest(batch_id=report.batch_id, final_only=True), timeout=WAIT_SECONDS
-    )
-    async for event in call:
-        job = event.job
-        if job.state not in FINAL or job.job_id in done:
-            continue
-        done.add(job.job_id)
-        if job.state == job_pb2.JOB_STATE_READY:
-            report.ready += 1
-        else:
-            report.failures[job.document_id] = job.failure.message or "was cancelled"
-        progress(report)
-    if len(done) < report.sent:
-        raise Failure(f"the mesh stopped reporting after {len(done)} of {report.sent} documents; run the command again")
+    for watch in watches:
+        async for event in client.jobs.WatchJobs(watch, timeout=WAIT_SECONDS):
+            job = event.job
+            if job.state not in FINAL or job.job_id in done:
+                continue
+            done.add(job.job_id)
+            if job.state == job_pb2.JOB_STATE_READY:
+                report.ready += 1
+            else:
+                report.failures[job.document_id] = job.failure.message or "was cancelled"
+            progress(report)
+    expected = report.sent + len(report.joined)
+    if len(done) < expected:
+        raise Failure(f"the mesh stopped reporting after {len(done)} of {expected} documents; run the command again")

@@ -1,47 +1,60 @@
-"""The `ragmesh` command."""
+"""Entry of the `ragmesh` command: failures are one line and a non-zero exit, never a traceback."""
 
 from __future__ import annotations
 
+import os
 import sys
 
-import click
-
-from ragmesh_cli.commands.ask import ask
-from ragmesh_cli.commands.down import down
-from ragmesh_cli.commands.eval import evaluate
-from ragmesh_cli.commands.ingest import ingest
-from ragmesh_cli.commands.keys import keys
-from ragmesh_cli.commands.search import search
-from ragmesh_cli.commands.status import status
-from ragmesh_cli.commands.up import up
-from ragmesh_cli.failure import Failure
-from ragmesh_cli.terminal import note
-from ragmesh_servicekit.errors import MeshError
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="ragmesh")
-def cli() -> None:
-    """ragmesh answers questions from an organisation's own documents."""
-
-
-for command in (up, down, status, ingest, ask, search, evaluate, keys):
-    cli.add_command(command)
+INTERRUPTED = 130
+USAGE = 2
 
 
 def main() -> None:
-    """Entry point: failures are one line and a non-zero exit, never a traceback."""
+    """Run the command that argv names and exit. The commands are imported in here, so that Ctrl-C while they load ends
+    as quietly as later."""
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Abort:
-        note("interrupted")
-        sys.exit(130)
+        sys.exit(_main())
     except KeyboardInterrupt:
-        note("interrupted")
-        sys.exit(130)
-    except click.ClickException as error:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+def _main() -> int:
+    import click
+
+    from ragmesh_cli.failure import Failure
+    from ragmesh_cli.program import cli
+    from ragmesh_cli.terminal import note
+    from ragmesh_servicekit.errors import MeshError
+
+    try:
+        cli(prog_name="ragmesh", standalone_mode=False)
+    except click.exceptions.Abort as error:
+        raise KeyboardInterrupt from error
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
-    except (Failure, MeshError) as error:
+        return USAGE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "ragmesh"
+        note(f"{path}: {error.format_message().rstrip('.')}; see `{path} --help`")
+        return error.exit_code
+    except Failure as error:
         note(f"ragmesh: {error}")
-        sys.exit(getattr(error, "code", 1) if isinstance(error, Failure) else 1)
+        return error.code
+    except MeshError as error:
+        note(f"ragmesh: {error.message}")
+        return 1
+    except BrokenPipeError:  # `ragmesh search ... | head`: nobody reads on, and flushing at exit would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        note(f"ragmesh: {where}{error.strerror or error}")
+        return 1
+    except Exception as error:  # a fault of ours: a line for the user, the traceback for whoever asks
+        if os.environ.get("RAGMESH_TRACEBACK"):
+            raise
+        note(f"ragmesh: a fault of ragmesh itself: {type(error).__name__}: {error} (RAGMESH_TRACEBACK=1 shows where)")
+        return 1
+    return 0

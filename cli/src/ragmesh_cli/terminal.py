@@ -13,6 +13,9 @@ console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+_CONTROLS = {code: "\ufffd" for code in (*range(32), 127, *range(128, 160)) if chr(code) not in "\n\t"}
+
+
 def say(line: str) -> None:
     """A line for people, on stdout at once."""
     console.print(line, markup=False)
@@ -21,6 +24,11 @@ def say(line: str) -> None:
 def note(line: str) -> None:
     """A line beside the result, on stderr."""
     errors.print(line, markup=False)
+
+
+def harmless(text: str) -> str:
+    """Text of documents as a terminal may show it: control characters, which could command it, made visible."""
+    return text.translate(_CONTROLS)
 
 
 def print_json(value: Any) -> None:

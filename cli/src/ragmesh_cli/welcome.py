@@ -6,10 +6,10 @@ import secrets
 from pathlib import Path
 
 from ragmesh_cli.answers import print_answer
-from ragmesh_cli.client import connect, find_target
+from ragmesh_cli.client import Target, connect
+from ragmesh_cli.failure import Failure
 from ragmesh_cli.files import find_files
-from ragmesh_cli.home import Home
-from ragmesh_cli.ingestion import Report, ensure_collection, follow, send_files
+from ragmesh_cli.ingestion import Report, ensure_collection, first_failure, follow, send_files
 from ragmesh_cli.terminal import bar, say
 
 COLLECTION = "default"
@@ -18,11 +18,16 @@ COLLECTION = "default"
 class Welcome:
     """Ingests `folder` into the default collection, what is new of it, and asks `question`."""
 
-    def __init__(self, folder: Path | None, question: str | None) -> None:
-        self._folder, self._question = folder, question
+    def __init__(self, target: Target, folder: Path | None, question: str | None) -> None:
+        self._target, self._folder, self._question = target, folder, question
 
-    async def run(self, home: Home) -> None:
-        async with connect(find_target(home, None, None)) as client:
+    @property
+    def asks(self) -> bool:
+        return bool(self._question)
+
+    async def run(self) -> None:
+        """Raises Failure when a document is refused or the question fails."""
+        async with connect(self._target) as client:
             await ensure_collection(client, COLLECTION)
             if self._folder is not None:
                 files = find_files([self._folder])
@@ -30,12 +35,12 @@ class Welcome:
                     task = progress.add_task(f"ingesting {self._folder}", total=len(files))
 
                     def show(report: Report) -> None:
-                        progress.update(task, completed=report.unchanged + report.finished)
+                        progress.update(task, completed=report.finished)
 
                     report = await send_files(client, COLLECTION, files, f"welcome-{secrets.token_hex(4)}", show)
                     await follow(client, report, show)
-                for document_id, sentence in report.failures.items():
-                    say(f"  {document_id}: {sentence}")
+                if report.failures:
+                    raise Failure(f"of {self._folder} {first_failure(report)}")
             if self._question:
                 say("")
                 say(f"> {self._question}")

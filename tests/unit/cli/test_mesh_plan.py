@@ -15,7 +15,7 @@ from ragmesh_cli.mesh.ports import require_free
 
 def test_replicas_get_ports_of_their_own_and_the_gateway_knows_them_all(tmp_path: Path) -> None:
     options = Options(free_ports=True, replicas={"retriever": 2, "generator": 3})
-    plan = make_plan(Home(tmp_path), options, {})
+    plan = make_plan(Home(tmp_path), options)
     names = [service.name for service in (*plan.gateways, *plan.inner)]
     assert sorted(names) == [
         "gateway-1", "generator-1", "generator-2", "generator-3", "ingestor-1", "retriever-1", "retriever-2",
@@ -30,7 +30,7 @@ def test_replicas_get_ports_of_their_own_and_the_gateway_knows_them_all(tmp_path
 @pytest.mark.parametrize(("replicas", "sentence"), [({"reader": 2}, "not a service"), ({"retriever": 9}, "1 to 8")])
 def test_replicas_that_make_no_sense_are_refused(tmp_path: Path, replicas: dict[str, int], sentence: str) -> None:
     with pytest.raises(Failure, match=sentence):
-        make_plan(Home(tmp_path), Options(free_ports=True, replicas=replicas), {})
+        make_plan(Home(tmp_path), Options(free_ports=True, replicas=replicas))
 
 
 def test_a_taken_port_is_refused_with_the_option_that_chose_it() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -17,7 +16,7 @@ from ragmesh_cli.terminal import say
 WAIT_SECONDS = 120.0
 
 
-@click.command()
+@click.command(short_help="Stop the mesh, letting requests finish.")
 @home_option
 def down(home: Path | None) -> None:
     """Stop the mesh that runs in the home, letting requests finish."""
@@ -27,11 +26,20 @@ def down(home: Path | None) -> None:
         say(f"no mesh is running on {place.path}")
         return
     process = psutil.Process(int(state["pid"]))
-    os.kill(process.pid, signal.SIGTERM)
+    with suppress(psutil.NoSuchProcess):
+        process.terminate()
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        if place.running() is None:
+        if _gone(process):
             say("stopped")
             return
         time.sleep(0.05)
     raise Failure(f"the mesh (pid {process.pid}) did not stop within {WAIT_SECONDS:g} s; see {place.logs}")
+
+
+def _gone(process: psutil.Process) -> bool:
+    """Whether it has ended; one that nobody has reaped yet has."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -15,23 +15,23 @@ import click
 
 from ragmesh.common.v1 import document_pb2
 from ragmesh.gateway.v1 import collections_pb2, search_pb2
-from ragmesh_cli.client import Client, connect, find_target
+from ragmesh_cli.client import Client, Target, connect, find_target
 from ragmesh_cli.commands.search import MODES
 from ragmesh_cli.commands.shared import home_of, home_option, json_option, run, target_options
 from ragmesh_cli.evaluation.dataset import Dataset, load
 from ragmesh_cli.evaluation.measures import mean, ndcg, percentile, recall
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home
-from ragmesh_cli.ingestion import Report, ensure_collection, follow, send_texts
+from ragmesh_cli.ingestion import Report, ensure_collection, first_failure, follow, send_texts
 from ragmesh_cli.terminal import bar, note, print_json, say
 
 RECALL_AT = (2, 5, 10)
 
 
-@click.command("eval")
+@click.command("eval", short_help="Measure retrieval on a judged set.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--collection", default=None, help="The collection (default: eval-<name of the folder>).")
-@click.option("--modes", default="dense,bm25,hybrid,graph", show_default=True)
+@click.option("--modes", default="dense,bm25,hybrid,graph", show_default=True, help="Which modes to measure.")
 @click.option("-k", "top_k", type=click.IntRange(10, 100), default=10, show_default=True, help="Hits for each query.")
 @json_option
 @home_option
@@ -63,7 +63,7 @@ def evaluate(
         _print(report)
 
 
-async def _evaluate(home: Home, target: Any, dataset: Dataset, name: str, modes: Sequence[str], top_k: int) -> Any:
+async def _evaluate(home: Home, target: Target, dataset: Dataset, name: str, modes: Sequence[str], top_k: int) -> Any:
     async with connect(target) as client:
         ingest_seconds = await _ingest(client, dataset, name)
         embed_only = await _embed_only(home, dataset) if ingest_seconds is not None else None
@@ -85,7 +85,7 @@ async def _ingest(client: Client, dataset: Dataset, name: str) -> float | None:
     if state.collection.documents_ready == len(dataset.corpus):
         return None
     documents = [
-        document_pb2.DocumentInput(document_id=p.passage_id, title=p.title, text=p.text or p.title)
+        document_pb2.DocumentInput(document_id=p.passage_id, title=p.title, text=p.text if p.text.strip() else p.title)
         for p in dataset.corpus
     ]
     with bar() as progress:
@@ -99,14 +99,14 @@ async def _ingest(client: Client, dataset: Dataset, name: str) -> float | None:
         await follow(client, report, show)
         seconds = time.monotonic() - started
     if report.failures:
-        document_id, sentence = next(iter(report.failures.items()))
-        raise Failure(f"{len(report.failures)} documents failed, the first {document_id}: {sentence}")
+        raise Failure(f"of {dataset.name} {first_failure(report)}")
     return round(seconds, 2)
 
 
 async def _embed_only(home: Home, dataset: Dataset) -> float | None:
     """Seconds that the embedder alone takes for the same chunks, measured by the ingestor's own code in a process of
     its own while the mesh is idle."""
+    note("measuring the embedder alone")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -116,9 +116,15 @@ async def _embed_only(home: Home, dataset: Dataset) -> float | None:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is ours to hand on
     )
-    rows = (json.dumps({"title": p.title, "text": p.text or p.title}) for p in dataset.corpus)
-    out, err = await process.communicate("\n".join(rows).encode())
+    rows = (json.dumps({"title": p.title, "text": p.text if p.text.strip() else p.title}) for p in dataset.corpus)
+    try:
+        out, err = await process.communicate("\n".join(rows).encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode != 0:
         note(f"the embedder alone could not be measured: {err.decode(errors='replace').strip()[-200:]}")
         return None

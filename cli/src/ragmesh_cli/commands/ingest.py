@@ -11,10 +11,10 @@ from ragmesh_cli.client import connect, find_target
 from ragmesh_cli.commands.shared import collection_option, home_of, home_option, json_option, run, target_options
 from ragmesh_cli.files import find_files
 from ragmesh_cli.ingestion import Report, ensure_collection, follow, send_files
-from ragmesh_cli.terminal import bar, note, print_json, say
+from ragmesh_cli.terminal import bar, harmless, note, print_json, say
 
 
-@click.command()
+@click.command(short_help="Send files and folders to a collection.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @collection_option
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until everything can be searched.")
@@ -44,14 +44,14 @@ def ingest(
                 task = progress.add_task("sending", total=len(files))
 
                 def sending(report: Report) -> None:
-                    progress.update(task, completed=report.unchanged + report.sent + len(report.failures))
+                    progress.update(task, completed=report.handled)
 
                 report = await send_files(client, collection, files, f"cli-{secrets.token_hex(6)}", sending)
                 if wait:
-                    progress.update(task, description="ingesting", completed=report.unchanged + len(report.failures))
+                    progress.update(task, description="ingesting", completed=report.finished)
 
                     def ingesting(report: Report) -> None:
-                        progress.update(task, completed=report.unchanged + report.finished)
+                        progress.update(task, completed=report.finished)
 
                     await follow(client, report, ingesting)
             return report
@@ -63,15 +63,16 @@ def ingest(
                 "collection": collection,
                 "batch_id": report.batch_id,
                 "sent": report.sent,
+                "joined": len(report.joined),
                 "unchanged": report.unchanged,
                 "ready": report.ready,
                 "failures": report.failures,
             }
         )
     else:
-        done = f"{report.ready} ready" if wait else f"{report.sent} accepted"
+        done = f"{report.ready} ready" if wait else f"{report.sent + len(report.joined)} accepted"
         say(f"{collection}: {done}, {report.unchanged} unchanged, {len(report.failures)} failed")
         for document_id, sentence in report.failures.items():
-            note(f"  {document_id}: {sentence}")
+            note(harmless(f"  {document_id}: {sentence}"))
     if report.failures:
         raise SystemExit(1)

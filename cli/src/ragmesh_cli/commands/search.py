@@ -11,7 +11,7 @@ from ragmesh.common.v1 import search_pb2
 from ragmesh.gateway.v1 import search_pb2 as public_search_pb2
 from ragmesh_cli.client import connect, find_target
 from ragmesh_cli.commands.shared import collection_option, home_of, home_option, json_option, run, target_options
-from ragmesh_cli.terminal import print_json, say
+from ragmesh_cli.terminal import harmless, print_json, say
 
 MODES = {
     "graph": search_pb2.SEARCH_MODE_GRAPH,
@@ -70,8 +70,8 @@ def search(
 def print_hit(number: int, hit: search_pb2.Hit, explain: bool) -> None:
     """One hit for people."""
     place = " > ".join(hit.heading_path)
-    say(f"{number:>2}. {hit.score:.3f}  {hit.document_id}{f': {place}' if place else ''}")
-    text = " ".join(hit.text.split())
+    say(harmless(f"{number:>2}. {hit.score:.3f}  {hit.document_id}{f': {place}' if place else ''}"))
+    text = harmless(" ".join(hit.text.split()))
     say(f"    {text[:EXCERPT]}{'…' if len(text) > EXCERPT else ''}")
     if not explain:
         return
@@ -82,4 +82,4 @@ def print_hit(number: int, hit: search_pb2.Hit, explain: bool) -> None:
     ]
     say(f"    {'  '.join(legs)}")
     for reason in hit.explanations:
-        say(f"    {reason.factor} {reason.value:.3f} {reason.detail}".rstrip())
+        say(harmless(f"    {reason.factor} {reason.value:.3f} {reason.detail}".rstrip()))

@@ -26,10 +26,10 @@ def home_option(command: F) -> F:
 
 def target_options(command: F) -> F:
     """--address and --key, for a mesh elsewhere."""
-    command = click.option("--address", default=None, help="host:port of a mesh's gRPC API (or RAGMESH_ADDRESS).")(
-        command
-    )
-    return click.option("--key", default=None, help="The key (or RAGMESH_KEY; default: the home's admin key).")(command)
+    command = click.option("--address", help="host:port of a mesh's gRPC API (or RAGMESH_ADDRESS).")(command)
+    return click.option(
+        "--key", help="The key; other users see it in the process list, so better RAGMESH_KEY (default: the home's)."
+    )(command)
 
 
 def json_option(command: F) -> F:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,81 +13,71 @@ import psutil
 
 from ragmesh_cli.commands.shared import home_of, home_option, json_option
 from ragmesh_cli.failure import Failure
-from ragmesh_cli.home import Home
+from ragmesh_cli.mesh import health
 from ragmesh_cli.terminal import print_json, say
 
 
-@click.command()
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """state: `ready`, `not ready` or `starting` for a service, `running` for a store, `down` for either.
+    dependencies: those of a service that are not well, with their state."""
+
+    name: str
+    pid: int
+    state: str
+    rss_mb: float
+    restarts: int = 0
+    dependencies: Mapping[str, str] = field(default_factory=dict)
+
+
+@click.command(short_help="Show what runs and how it is.")
 @home_option
 @json_option
 def status(home: Path | None, as_json: bool) -> None:
     """Show the mesh that runs in the home. Exits 1 when none runs or it is not ready."""
     place = home_of(home)
-    report = status_of(place)
+    state = place.running() or {"ready": False, "rest": "", "grpc": "", "processes": []}
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        processes = list(pool.map(_process, state["processes"]))
+    ready = bool(state["ready"]) and all(p.state in {"ready", "running"} for p in processes)
     if as_json:
-        print_json(report)
-    elif not report["processes"]:
+        shown = [{"name": p.name, "pid": p.pid, "state": p.state, "rss_mb": p.rss_mb} for p in processes]
+        key_file = str(place.key_file)
+        print_json(
+            {"ready": ready, "rest": state["rest"], "grpc": state["grpc"], "key_file": key_file, "processes": shown}
+        )
+    elif not processes:
         raise Failure(f"no mesh is running on {place.path}; start one with `ragmesh up --detach`")
     else:
-        say(f"{'ready' if report['ready'] else 'not ready'}  REST {report['rest']}  gRPC {report['grpc']}")
-        for process in report["processes"]:
-            say(f"  {process['name']:<14} {process['state']:<10} pid {process['pid']:<8} {process['rss_mb']:>6.0f} MB")
-            for dependency, state in process.get("dependencies", {}).items():
-                if state != "ok":
-                    say(f"      {dependency}: {state}")
-    if not report["ready"]:
+        say(f"{'ready' if ready else 'not ready'}  REST {state['rest']}  gRPC {state['grpc']}  key {place.key_file}")
+        for process in processes:
+            _print(process)
+    if not ready:
         raise SystemExit(1)
 
 
-def status_of(home: Home) -> dict[str, Any]:
-    """The report that `status --json` prints."""
-    state = home.running()
-    if state is None:
-        return {"ready": False, "rest": "", "grpc": "", "key_file": str(home.key_file), "processes": []}
-    processes = [_process(entry) for entry in state["processes"]]
-    ready = bool(state["ready"]) and all(p["state"] in {"ready", "running"} for p in processes)
-    return {
-        "ready": ready,
-        "rest": state["rest"],
-        "grpc": state["grpc"],
-        "key_file": state["key_file"],
-        "processes": processes,
-    }
+def _print(process: ProcessStatus) -> None:
+    times = f"  restarted {process.restarts} time{'s' if process.restarts > 1 else ''}" if process.restarts else ""
+    say(f"  {process.name:<14} {process.state:<10} pid {process.pid:<8} {process.rss_mb:>6.0f} MB{times}")
+    for dependency, state in process.dependencies.items():
+        say(f"      {dependency}: {state}")
 
 
-def _process(entry: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {"name": entry["name"], "pid": entry["pid"], "restarts": entry["restarts"]}
+def _process(entry: dict[str, Any]) -> ProcessStatus:
+    name, pid, restarts = str(entry["name"]), int(entry["pid"]), int(entry["restarts"])
     try:
-        process = psutil.Process(entry["pid"])
-        result["rss_mb"] = round(process.memory_info().rss / 1e6, 1)
-        alive = process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid) if pid else None
+        alive = process is not None and process.status() != psutil.STATUS_ZOMBIE
+        rss_mb = round(process.memory_info().rss / 1e6, 1) if process is not None and alive else 0.0
     except psutil.Error:
-        result["rss_mb"] = 0.0
-        alive = False
+        alive, rss_mb = False, 0.0
     if not alive:
-        return {**result, "state": "down"}
+        return ProcessStatus(name, pid, "down" if pid else "starting", 0.0, restarts)
     if not entry["admin"]:
-        return {**result, "state": "running"}
-    report = _health(entry["admin"])
+        return ProcessStatus(name, pid, "running", rss_mb, restarts)
+    report = health.report(str(entry["admin"]))
     if report is None:
-        return {**result, "state": "starting"}
-    return {**result, "state": "ready" if report.get("ready") else "not ready", **_dependencies(report)}
-
-
-def _dependencies(report: dict[str, Any]) -> dict[str, Any]:
-    checks = report.get("checks") or {}
-    return {"dependencies": {name: check.get("state", "unknown") for name, check in checks.items()}} if checks else {}
-
-
-def _health(admin: str) -> dict[str, Any] | None:
-    try:
-        with urllib.request.urlopen(f"http://{admin}/healthz", timeout=2) as reply:  # our own admin port
-            report = json.loads(reply.read())
-    except urllib.error.HTTPError as error:
-        try:
-            report = json.loads(error.read())
-        except ValueError:
-            return None
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
-    return report if isinstance(report, dict) else None
+        return ProcessStatus(name, pid, "starting", rss_mb, restarts)
+    checks = {name: str(check.get("state", "unknown")) for name, check in (report.get("checks") or {}).items()}
+    unwell = {name: state for name, state in checks.items() if state != "ok"}
+    return ProcessStatus(name, pid, "ready" if report.get("ready") else "not ready", rss_mb, restarts, unwell)

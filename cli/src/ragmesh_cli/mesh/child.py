@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -14,6 +15,9 @@ from pathlib import Path
 from ragmesh_cli.failure import Failure
 
 _PR_SET_PDEATHSIG = 1
+OPERATOR_MUST_MEND = 2
+"""The exit code of ragmesh_servicekit.process for a wrong setting or a taken port."""
+
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
 """A log larger than this at start is kept once as `.old`."""
 
@@ -36,6 +40,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self.started_at = 0.0
         self.restarts = 0
+        self._log_start = 0  # bytes in the log when the process was started
 
     @property
     def pid(self) -> int:
@@ -53,6 +58,7 @@ class Child:
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT_BYTES:
             self.log_path.replace(self.log_path.with_suffix(".log.old"))
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._log_start = os.fstat(log).st_size
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv,
@@ -94,15 +100,35 @@ class Child:
             await self._process.wait()
             return False
 
-    def last_words(self, lines: int = 5) -> str:
-        """The end of its log."""
+    def why_it_ended(self, code: int) -> str:
+        """One line: how it ended and what it said of the reason. Exit code 2 is how a service says that the operator
+        must mend something; then its own sentences are all there is to say."""
+        said = [line for line in map(_plain, self._output()) if line]
+        if code == OPERATOR_MUST_MEND and said:
+            return f"{self.name}: {'; '.join(dict.fromkeys(said[-3:]))}"
+        last = f": {said[-1][:300]}" if said and code >= 0 else ""
+        return f"{self.name} {describe_exit(code)}{last} (log: {self.log_path})"
+
+    def _output(self) -> list[str]:
+        """The end of what it wrote since it was started."""
         try:
             with self.log_path.open("rb") as file:
-                file.seek(max(0, self.log_path.stat().st_size - 8192))
-                text = file.read().decode("utf-8", "replace")
+                file.seek(max(self._log_start, self.log_path.stat().st_size - 8192))
+                return file.read().decode("utf-8", "replace").splitlines()
         except OSError:
-            return ""
-        return "\n".join(text.strip().splitlines()[-lines:])
+            return []
+
+
+def _plain(line: str) -> str:
+    """A line of a log for people: of a JSON event, its name and the last line of its exception."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return line.strip()
+    if not isinstance(event, dict):
+        return line.strip()
+    exception = str(event.get("exception") or event.get("error") or "").strip().splitlines()
+    return ": ".join([str(event.get("event", "")), *exception[-1:]])
 
 
 def describe_exit(code: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home
-from ragmesh_cli.mesh.ports import free_port, require_free
+from ragmesh_cli.mesh.ports import Ports
 from ragmesh_cli.stores import milvus_lite, redis_server
 from ragmesh_cli.stores.command import StoreCommand
 
@@ -17,6 +19,10 @@ INNER = ("ingestor", "retriever", "generator")
 BASE_PORTS = {"retriever": 9091, "generator": 9092, "ingestor": 9093}
 ADMIN_BASE_PORT = 9464
 REPLICA_STEP = 10
+LOOPBACK = "127.0.0.1"
+"""Where the inner services and every admin port listen, whatever --host says: they are for this machine only."""
+
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # what a user asks for with --host, not a default
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Plan:
     grpc: str
 
 
-def make_plan(home: Home, options: Options, environ: Mapping[str, str]) -> Plan:
+def make_plan(home: Home, options: Options) -> Plan:
     """The processes to start. Raises Failure for a taken port or a wrong number of replicas."""
     for name, count in options.replicas.items():
         if name not in (*INNER, "gateway"):
@@ -63,66 +69,56 @@ def make_plan(home: Home, options: Options, environ: Mapping[str, str]) -> Plan:
         redis_server.cache_command(home.path),
         milvus_lite.command(home.path),
     )
-    ports = _Ports(options)
+    host = _ip_address(options.host)
+    ports = Ports(host, options.free_ports)
+    public = [_public_ports(ports, options, host, n) for n in range(options.replicas.get("gateway", 1))]
     shared = _shared_environment(home, stores)
+    admin_ports = itertools.count(ADMIN_BASE_PORT)
     inner: list[Service] = []
     targets: dict[str, str] = {}
     for name in INNER:
         addresses = []
         for number in range(1, options.replicas.get(name, 1) + 1):
-            port = ports.take(BASE_PORTS[name] + REPLICA_STEP * (number - 1), f"the {name}'s port")
-            admin = ports.admin()
-            env = {**shared, "RAGMESH_GRPC_PORT": str(port), "RAGMESH_ADMIN_PORT": str(admin)}
-            inner.append(_service(home, options.host, name, number, env, port, admin))
-            addresses.append(f"{options.host}:{port}")
+            port = ports.inner(BASE_PORTS[name] + REPLICA_STEP * (number - 1), LOOPBACK)
+            admin = ports.inner(next(admin_ports), LOOPBACK)
+            inner.append(_service(home, LOOPBACK, name, number, shared, port, admin))
+            addresses.append(f"{LOOPBACK}:{port}")
         targets[f"RAGMESH_{name.upper()}_TARGET"] = "ipv4:" + ",".join(addresses)
     gateways: list[Service] = []
-    for number in range(1, options.replicas.get("gateway", 1) + 1):
-        rest = ports.take(options.rest_port + number - 1, "--rest-port")
-        grpc = ports.take(options.grpc_port + REPLICA_STEP * 100 * (number - 1), "--grpc-port")
-        admin = ports.admin()
+    for number, (rest, grpc) in enumerate(public, 1):
         env = {
             **shared,
             **targets,
-            "RAGMESH_GRPC_PORT": str(grpc),
             "RAGMESH_REST_PORT": str(rest),
-            "RAGMESH_ADMIN_PORT": str(admin),
             "RAGMESH_BOOTSTRAP_KEY_FILE": str(home.key_file),
         }
-        gateways.append(_service(home, options.host, "gateway", number, env, grpc, admin))
-    first = gateways[0].env
+        admin = ports.inner(next(admin_ports), LOOPBACK)
+        gateways.append(_service(home, host, "gateway", number, env, grpc, admin))
+    reached = LOOPBACK if host == ANY_ADDRESS else host
     return Plan(
         stores=stores,
         inner=tuple(inner),
         gateways=tuple(gateways),
-        rest=f"http://{options.host}:{first['RAGMESH_REST_PORT']}",
-        grpc=f"{options.host}:{first['RAGMESH_GRPC_PORT']}",
+        rest=f"http://{reached}:{public[0][0]}",
+        grpc=f"{reached}:{public[0][1]}",
     )
 
 
-class _Ports:
-    """Hands out ports: the named ones when they are free, or free ones when asked."""
+def _public_ports(ports: Ports, options: Options, host: str, index: int) -> tuple[int, int]:
+    """REST and gRPC port of a gateway: the first has those that the user named, the others what is free."""
+    if index == 0:
+        return ports.public(options.rest_port, "--rest-port"), ports.public(options.grpc_port, "--grpc-port")
+    return ports.inner(options.rest_port + index, host), ports.inner(options.grpc_port + 1000 * index, host)
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
-        self._taken: set[int] = set()
-        self._next_admin = ADMIN_BASE_PORT
 
-    def take(self, port: int, option: str) -> int:
-        host = self._options.host
-        if self._options.free_ports:
-            port = free_port(host)
-            while port in self._taken:
-                port = free_port(host)
-        else:
-            require_free(host, port, option)
-        self._taken.add(port)
-        return port
-
-    def admin(self) -> int:
-        port = self.take(self._next_admin, "the admin port")
-        self._next_admin += 1
-        return port
+def _ip_address(host: str) -> str:
+    """Where the public ports listen. Raises Failure for anything that is no IPv4 address."""
+    if host == "localhost":
+        return LOOPBACK
+    try:
+        return str(ipaddress.IPv4Address(host))
+    except ValueError as error:
+        raise Failure(f"--host: {host} must be an IPv4 address, as {LOOPBACK} or {ANY_ADDRESS}") from error
 
 
 def _shared_environment(home: Home, stores: tuple[StoreCommand, ...]) -> dict[str, str]:
@@ -144,8 +140,15 @@ def _service(home: Home, host: str, name: str, number: int, env: Mapping[str, st
     return Service(
         name=instance,
         argv=(sys.executable, "-m", f"ragmesh_{name}"),
-        env={**env, "RAGMESH_HOST": host, "RAGMESH_ADMIN_HOST": host, "RAGMESH_INSTANCE": instance},
+        env={
+            **env,
+            "RAGMESH_HOST": host,
+            "RAGMESH_GRPC_PORT": str(port),
+            "RAGMESH_ADMIN_HOST": LOOPBACK,
+            "RAGMESH_ADMIN_PORT": str(admin),
+            "RAGMESH_INSTANCE": instance,
+        },
         log_path=home.logs / f"{instance}.log",
         address=f"{host}:{port}",
-        admin=f"{host}:{admin}",
+        admin=f"{LOOPBACK}:{admin}",
     )

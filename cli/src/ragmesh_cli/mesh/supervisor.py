@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,10 +14,12 @@ import psutil
 
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home, HomeLock
-from ragmesh_cli.mesh.child import Child, describe_exit
+from ragmesh_cli.mesh.child import Child
+from ragmesh_cli.mesh.health import is_ready
 from ragmesh_cli.mesh.plan import Plan, Service
 from ragmesh_cli.stores import milvus_lite, redis_server
 from ragmesh_cli.stores.command import StoreCommand
+from ragmesh_servicekit.errors import MeshError
 
 STORE_READY_SECONDS = 30.0
 SERVICE_READY_SECONDS = 120.0  # the first start builds the embedding graph
@@ -41,19 +42,20 @@ class Supervisor:
         self._inner = [(service, self._child_of_service(service)) for service in plan.inner]
         self._gateways = [(service, self._child_of_service(service)) for service in plan.gateways]
         self._watchers: list[asyncio.Task[None]] = []
+        self._waiting: list[str] = []
         self._ready = False
-        self._stopping = False
 
     async def start(self) -> None:
-        """Start everything and wait until it serves. Raises Failure that names the process and its last words; what
+        """Start everything and wait until it serves. Raises Failure that names the process and says what it said; what
         was started is stopped by `stop`."""
         self._write_state()
-        await asyncio.gather(*(self._start_store(command, child) for command, child in self._stores))
         services = self._inner + self._gateways
+        self._waiting = [child.name for _, child in (*self._stores, *services)]
+        await _all(self._start_store(command, child) for command, child in self._stores)
         for _, child in services:
             await child.start()
         self._write_state()
-        await asyncio.gather(*(self._await_service(service, child) for service, child in services))
+        await _all(self._await_service(service, child) for service, child in services)
         self._ready = True
         self._write_state()
         for command, child in self._stores:
@@ -61,9 +63,19 @@ class Supervisor:
         for service, child in services:
             self._watch(child, self._service_ready(service))
 
+    @property
+    def waiting_for(self) -> tuple[str, ...]:
+        """The processes that do not serve yet while `start` runs."""
+        return tuple(self._waiting)
+
+    async def watch(self) -> None:
+        """Never returns; raises what ended a watcher, which nothing should."""
+        done, _ = await asyncio.wait(self._watchers, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
     async def stop(self) -> bool:
         """Drain: gateways first, then the inner services, then the stores. True when nothing had to be killed."""
-        self._stopping = True
         for task in self._watchers:
             task.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -82,7 +94,9 @@ class Supervisor:
     def kill(self) -> None:
         """The second signal: end everything at once."""
         for _, child in (*self._gateways, *self._inner, *self._stores):
-            child.signal(9)
+            child.signal(signal.SIGKILL)
+        with suppress(OSError):
+            self._home.state_file.unlink()
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -95,16 +109,18 @@ class Supervisor:
     async def _start_store(self, command: StoreCommand, child: Child) -> None:
         await child.start()
         await self._await(child, self._store_ready(command), STORE_READY_SECONDS)
+        self._waiting.remove(child.name)
 
     async def _await_service(self, service: Service, child: Child) -> None:
         await self._await(child, self._service_ready(service), SERVICE_READY_SECONDS)
+        self._waiting.remove(child.name)
 
     def _store_ready(self, command: StoreCommand) -> Callable[[float], Awaitable[None]]:
         module: Any = milvus_lite if command.name == "milvus" else redis_server
         return lambda seconds: module.wait_ready(command.address, seconds)
 
     def _service_ready(self, service: Service) -> Callable[[float], Awaitable[None]]:
-        return lambda seconds: _wait_http(f"http://{service.admin}/readyz", seconds)
+        return lambda seconds: _wait_ready(service.admin, seconds)
 
     async def _await(self, child: Child, ready: Callable[[float], Awaitable[None]], seconds: float) -> None:
         """Wait for readiness or for the end of the process, whichever is first."""
@@ -113,14 +129,10 @@ class Supervisor:
         try:
             await asyncio.wait({probe, exit_}, return_when=asyncio.FIRST_COMPLETED)
             if exit_.done():
-                words = child.last_words(3)
-                raise Failure(
-                    f"{child.name} {describe_exit(exit_.result())} while starting (log: {child.log_path})"
-                    + (f"\n{words}" if words else "")
-                )
+                raise Failure(child.why_it_ended(exit_.result()))
             try:
                 probe.result()
-            except Exception as error:
+            except (MeshError, TimeoutError) as error:
                 raise Failure(f"{child.name} did not get ready within {seconds:g} s (log: {child.log_path})") from error
         finally:
             for task in (probe, exit_):
@@ -140,7 +152,7 @@ class Supervisor:
                 failures = 0
             pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
             failures += 1
-            self._say(f"{child.name} {describe_exit(code)} (log: {child.log_path}); restarting in {pause:g} s")
+            self._say(f"{child.why_it_ended(code)}; restarting in {pause:g} s")
             self._write_state()
             await asyncio.sleep(pause)
             try:
@@ -178,15 +190,17 @@ class Supervisor:
         self._home.write_state(state)
 
 
-async def _wait_http(url: str, seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        while not await asyncio.to_thread(_answers, url):  # noqa: ASYNC110  # another process: there is no event
-            await asyncio.sleep(POLL_SECONDS)
-
-
-def _answers(url: str) -> bool:
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all of it; the first failure cancels the rest and is raised."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310  # always http to our own admin port
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _wait_ready(admin: str, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(is_ready, admin):  # noqa: ASYNC110  # another process: there is no event
+            await asyncio.sleep(POLL_SECONDS)
