@@ -7,7 +7,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ragmesh_cli.ingestion import Report, ensure_collection, first_failure, foll
 from ragmesh_cli.terminal import bar, note, print_json, say
 
 RECALL_AT = (2, 5, 10)
+POLL_SECONDS = 0.1
 
 
 @click.command("eval", short_help="Measure retrieval on a judged set.")
@@ -96,11 +97,27 @@ async def _ingest(client: Client, dataset: Dataset, name: str) -> float | None:
 
         started = time.monotonic()
         report = await send_texts(client, name, documents, f"eval-{secrets.token_hex(6)}")
-        await follow(client, report, show)
-        seconds = time.monotonic() - started
+        if state.collection.documents_ready == 0:  # then the collection's counters tell the end, and cost nothing
+            await _until_none_is_pending(client, name, lambda done: progress.update(task, completed=done))
+            seconds = time.monotonic() - started
+            await follow(client, report, show)
+        else:
+            await follow(client, report, show)
+            seconds = time.monotonic() - started
     if report.failures:
         raise Failure(f"of {dataset.name} {first_failure(report)}")
     return round(seconds, 2)
+
+
+async def _until_none_is_pending(client: Client, name: str, show: Callable[[int], None]) -> None:
+    """Wait until every document is searchable or has failed."""
+    request = collections_pb2.GetCollectionRequest(collection_id=name)
+    while True:
+        state = (await client.collections.GetCollection(request, timeout=30)).collection
+        show(state.documents_ready + state.documents_failed)
+        if not state.documents_pending:
+            return
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _embed_only(home: Home, dataset: Dataset) -> float | None:
