@@ -59,11 +59,14 @@ clean: ## remove the environment and all caches
 
 # -- run -------------------------------------------------------------------------------------------
 
+# On a terminal Ctrl-C reaches make too, which would then exit 130 whatever ragmesh does; job control gives ragmesh a
+# process group, and the terminal, of its own.
+OWN_GROUP = if [[ -t 0 && -t 1 && "$$(ps -o stat= -p $$$$ 2>/dev/null)" == *+* ]]; then set -m; fi
 QUESTION ?= What does ragmesh do when a process ends?
 
 .PHONY: run
 run: .venv/.run ## start the whole mesh, ingest docs/, ask a question (Ctrl-C stops it)
-	@$(BIN)/ragmesh up --ingest docs --ask "$(QUESTION)"
+	@$(OWN_GROUP); $(BIN)/ragmesh up --ingest docs --ask "$(QUESTION)" || exit $$?
 
 # -- test ------------------------------------------------------------------------------------------
 

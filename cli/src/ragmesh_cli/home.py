@@ -59,6 +59,8 @@ class Home:
 
     def prepare(self) -> None:
         """Make the folder, its secrets and sub-folders. Raises Failure when it cannot be used."""
+        if self.path.exists() and not self.path.is_dir():
+            raise Failure(f"RAGMESH_HOME: {self.path} is a file; the home must be a folder")
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             if stat.S_IMODE(self.path.stat().st_mode) & 0o077:

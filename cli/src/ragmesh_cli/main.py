@@ -22,7 +22,7 @@ def main() -> None:
 def _main() -> int:
     import click
 
-    from ragmesh_cli.failure import Failure
+    from ragmesh_cli.failure import Failure, usage_error
     from ragmesh_cli.program import cli
     from ragmesh_cli.terminal import note
     from ragmesh_servicekit.errors import MeshError
@@ -37,7 +37,7 @@ def _main() -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "ragmesh"
-        note(f"{path}: {error.format_message().rstrip('.')}; see `{path} --help`")
+        note(f"{path}: {usage_error(error).rstrip('.')}; see `{path} --help`")
         return error.exit_code
     except Failure as error:
         note(f"ragmesh: {error}")
@@ -48,6 +48,9 @@ def _main() -> int:
     except BrokenPipeError:  # `ragmesh search ... | head`: nobody reads on, and flushing at exit would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8 became lone surrogates
+        note("ragmesh: an argument is not valid UTF-8")
+        return USAGE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         note(f"ragmesh: {where}{error.strerror or error}")

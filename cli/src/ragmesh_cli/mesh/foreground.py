@@ -84,7 +84,7 @@ async def _progress(supervisor: Supervisor) -> AsyncIterator[None]:
 
 
 def _stop_on_signals(supervisor: Supervisor) -> asyncio.Event:
-    """An event that the first SIGINT or SIGTERM sets; the second one ends everything at once with 128+n."""
+    """An event that the first SIGINT, SIGTERM or SIGHUP sets; the second one ends everything at once with 128+n."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -92,10 +92,10 @@ def _stop_on_signals(supervisor: Supervisor) -> asyncio.Event:
         if stop.is_set():
             supervisor.kill()
             os._exit(128 + number)
-        note("stopping: letting requests finish (again to stop at once)")
         stop.set()
+        note("stopping: letting requests finish (again to stop at once)")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal, number)
     return stop
 

@@ -62,6 +62,7 @@ def is_free(host: str, port: int) -> bool:
 
 def require_free(host: str, port: int, option: str) -> None:
     """Raises Failure when no server could listen there, with the cause and the cure."""
+    variable = "RAGMESH_" + option.lstrip("-").upper().replace("-", "_")
     try:
         _bind(host, port)
     except OSError as error:
@@ -73,7 +74,7 @@ def require_free(host: str, port: int, option: str) -> None:
             case _:
                 why = (
                     f"{option}: port {port} on {host} is taken{_holder(port)}; stop that process, choose another port "
-                    f"with {option}, or let ragmesh pick with --free-ports"
+                    f"with {option} or {variable}, or let ragmesh pick with --free-ports"
                 )
         raise Failure(why) from error
 
