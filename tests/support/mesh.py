@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,15 @@ class Mesh:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RAGMESH_")}
         return {**clean, "RAGMESH_HOME": str(self.home), **self.environment}
 
-    def start(self) -> None:
-        """Start and wait until it serves."""
-        self.home.mkdir(exist_ok=True)
+    def prepare(self) -> None:
+        """Make the home and put the built embedding graph into it."""
+        self.home.mkdir(exist_ok=True, mode=0o700)
         if not (self.home / "models").exists():
             (self.home / "models").symlink_to(self.models)
+
+    def start(self) -> None:
+        """Start and wait until it serves."""
+        self.prepare()
         with (self.home / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*RAGMESH, "up", "--free-ports", *self.arguments],
@@ -88,6 +93,34 @@ class Mesh:
             [*RAGMESH, *arguments], env=self.environ(), capture_output=True, text=True, timeout=timeout
         )
 
+    @contextmanager
+    def command(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """The command line against this mesh while it runs, in a process group of its own; killed at the end."""
+        with subprocess.Popen(
+            [*RAGMESH, *arguments],
+            env=self.environ(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that lives for this home."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                told = [*process.cmdline(), *process.environ().values()]
+                if process.status() != psutil.STATUS_ZOMBIE and any(str(self.home) in text for text in told):
+                    found.append(process)
+            except psutil.Error:  # it has ended, or is not ours
+                continue
+        return found
+
     def terminate(self, timeout: float = 60) -> int:
         """SIGTERM, and the exit code."""
         assert self.process is not None
@@ -113,6 +146,9 @@ class Mesh:
                 self.terminate()
             except subprocess.TimeoutExpired:
                 self.kill_everything()
+        self.run("down")  # one that was detached
+        for process in self.processes():
+            process.kill()
         shutil.rmtree(self.home, ignore_errors=True)
 
     # -- common steps --------------------------------------------------------------------------------
