@@ -1,0 +1,1 @@
+"""What stands between a process and what it depends on: bounds, breakers, retries."""
