@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from ragmesh_backends.llms.openai_chat import OpenAIChat
-from ragmesh_backends.llms.openai_errors import retry_after_seconds
 from ragmesh_backends.model.generation import Finished, FinishReason, Message, ModelEvent, ModelRequest, TextDelta
+from ragmesh_backends.openai_api.errors import retry_after_seconds
 from ragmesh_servicekit import deadline
 from ragmesh_servicekit.errors import Code, DeadlineExceeded, FailedPrecondition, MeshError, Reason, Unavailable
 from support.openai_server import CONTEXT_LENGTH_ERROR, OpenAIServer, Script

@@ -1,8 +1,7 @@
 """A chat model behind any OpenAI-compatible API, streamed through the openai SDK.
 
-One request makes one call: the SDK's own retries are off, because a repeated call is paid twice and because its
-time-outs multiply (30 s became 91 s). Every wait is bounded by four clocks: the first text, the gap between two
-chunks, the whole call, and the request's own deadline.
+One request makes one call. Every wait is bounded by four clocks: the first text, the gap between two chunks, the
+whole call, and the request's own deadline.
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Literal
 
-import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from ragmesh_backends.llms.openai_errors import translated, unavailable
 from ragmesh_backends.model.generation import (
     Finished,
     FinishReason,
@@ -28,11 +25,20 @@ from ragmesh_backends.model.generation import (
     TextDelta,
 )
 from ragmesh_backends.model.token_estimate import TokenEstimate
+from ragmesh_backends.openai_api.client import CONNECT_SECONDS, MAX_CONNECTIONS, POOL_SECONDS, open_client
+from ragmesh_backends.openai_api.errors import ApiErrors
 from ragmesh_servicekit import deadline
 from ragmesh_servicekit.errors import DeadlineExceeded, MeshError
 
 _FINISH = {"length": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
 _CLOSE_SECONDS = 1.0
+
+_ERRORS = ApiErrors(
+    "model",
+    "the model",
+    too_long="the question and its sources are longer than the model can read",
+    against_policy="the model's content policy refuses this question",
+)
 
 
 class OpenAIChat:
@@ -46,7 +52,7 @@ class OpenAIChat:
     proxy: the address of an HTTP proxy; nothing is read from the environment, and redirects are not followed
     (the key would go with them). tracer: by default the process's own.
 
-    Errors: see `openai_errors`; DeadlineExceeded when the request's own deadline ended the wait.
+    Errors: see `openai_api.errors`; DeadlineExceeded when the request's own deadline ended the wait.
     Usage: the server's counts; when it sends none, estimates by `TokenEstimate` with `estimated` set.
     """
 
@@ -59,9 +65,9 @@ class OpenAIChat:
         timeout_seconds: float = 30.0,
         first_token_timeout_seconds: float = 15.0,
         stall_timeout_seconds: float = 10.0,
-        connect_timeout_seconds: float = 3.0,
-        pool_timeout_seconds: float = 1.0,
-        max_connections: int = 64,
+        connect_timeout_seconds: float = CONNECT_SECONDS,
+        pool_timeout_seconds: float = POOL_SECONDS,
+        max_connections: int = MAX_CONNECTIONS,
         max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
         send_temperature: bool = True,
         proxy: str | None = None,
@@ -75,24 +81,14 @@ class OpenAIChat:
         self._send_temperature = send_temperature
         self._estimate = TokenEstimate()
         self._tracer = tracer or trace.get_tracer("ragmesh_backends.llms")
-        timeout = openai.Timeout(
-            timeout_seconds, connect=min(connect_timeout_seconds, timeout_seconds), pool=pool_timeout_seconds
-        )
-        self._client = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key,
-            organization="",  # empty, not None: None would be filled from the environment
-            project="",
-            max_retries=0,
-            timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(
-                base_url=base_url,
-                timeout=timeout,
-                limits=_limits(max_connections),
-                follow_redirects=False,
-                trust_env=False,
-                proxy=proxy,
-            ),
+        self._client = open_client(
+            base_url,
+            api_key,
+            timeout_seconds=timeout_seconds,
+            connect_timeout_seconds=connect_timeout_seconds,
+            pool_timeout_seconds=pool_timeout_seconds,
+            max_connections=max_connections,
+            proxy=proxy,
         )
 
     async def close(self) -> None:
@@ -146,7 +142,7 @@ class OpenAIChat:
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await stream.close()
         if finish is None:
-            raise unavailable("cut", "the model's answer broke off")
+            raise _ERRORS.unavailable("cut", "broke off its answer")
         yield Finished(finish, usage or self._estimated(request, "".join(written)))
 
     async def _call(self, request: ModelRequest) -> openai.AsyncStream[ChatCompletionChunk]:
@@ -188,18 +184,14 @@ class _Waits:
             if left is not None and left <= own:
                 raise DeadlineExceeded("the deadline of the request has passed") from error
             if now + own >= self._end:
-                raise unavailable("timeout", "the model took too long to answer") from error
+                raise _ERRORS.unavailable("timeout", "took too long to answer") from error
             if self.started:
-                raise unavailable("stall", "the model stopped in the middle of its answer") from error
-            raise unavailable("first_token", "the model took too long to begin its answer") from error
+                raise _ERRORS.unavailable("stall", "stopped in the middle of its answer") from error
+            raise _ERRORS.unavailable("first_token", "took too long to begin its answer") from error
         except openai.OpenAIError as error:
-            raise translated(error) from error
+            raise _ERRORS.translated(error) from error
         except ValueError as error:  # not JSON, or not UTF-8: the SDK lets both through
-            raise unavailable("malformed", "the model's answer could not be read") from error
-
-
-def _limits(max_connections: int) -> httpx2.Limits:
-    return httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
+            raise _ERRORS.unavailable("malformed", "gave an answer that could not be read") from error
 
 
 def _message(role: str, content: str) -> ChatCompletionMessageParam:
@@ -224,7 +216,7 @@ def _read(chunk: Any) -> tuple[str, FinishReason | None, tuple[int, int] | None]
         if not isinstance(text, str):
             raise TypeError
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise unavailable("malformed", "the model's answer could not be read") from error
+        raise _ERRORS.unavailable("malformed", "gave an answer that could not be read") from error
     return text, finish, counts
 
 
