@@ -26,7 +26,8 @@ from ragmesh_cli.ingestion import Report, ensure_collection, first_failure, foll
 from ragmesh_cli.terminal import bar, note, print_json, say
 
 RECALL_AT = (2, 5, 10)
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
+LONGEST_POLL_SECONDS = 1.0
 
 
 @click.command("eval", short_help="Measure retrieval on a judged set.")
@@ -110,14 +111,18 @@ async def _ingest(client: Client, dataset: Dataset, name: str) -> float | None:
 
 
 async def _until_none_is_pending(client: Client, name: str, show: Callable[[int], None]) -> None:
-    """Wait until every document is searchable or has failed."""
+    """Wait until every document is searchable or has failed. Asked seldom while the end is far off, since a question
+    takes time from what is measured."""
     request = collections_pb2.GetCollectionRequest(collection_id=name)
+    started = time.monotonic()
     while True:
         state = (await client.collections.GetCollection(request, timeout=30)).collection
-        show(state.documents_ready + state.documents_failed)
-        if not state.documents_pending:
+        done, pending = state.documents_ready + state.documents_failed, state.documents_pending
+        show(done)
+        if not pending:
             return
-        await asyncio.sleep(POLL_SECONDS)
+        left = (time.monotonic() - started) * pending / done if done else LONGEST_POLL_SECONDS
+        await asyncio.sleep(min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, left / 4)))
 
 
 async def _embed_only(home: Home, dataset: Dataset) -> float | None:
