@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragmesh_backends.model.key import KeyRecord
-from ragmesh_backends.records.sqlite.table import Table, from_microseconds, to_microseconds
+from ragmesh_backends.records.clock import from_microseconds, to_microseconds
+from ragmesh_backends.records.refusals import key_exists, key_not_found
+from ragmesh_backends.records.sqlite.table import Table
 from ragmesh_backends.sqlite.schema import Schema
-from ragmesh_servicekit.errors import AlreadyExists, NotFound, Reason
 
 KEYS_SCHEMA = Schema(
     "keys",
@@ -49,7 +50,7 @@ class SqliteKeys(Table):
             if found == record:
                 return
             if found is not None:
-                raise AlreadyExists("a key with this id exists already", reason=Reason.STATE_CONFLICT)
+                raise key_exists()
             connection.execute(
                 f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
                 (
@@ -73,7 +74,7 @@ class SqliteKeys(Table):
         tenant, since the key is what names it. NotFound (KEY_NOT_FOUND) when there is none."""
         record = await self._database.read(lambda connection: _find(connection, key_id))
         if record is None:
-            raise _not_found()
+            raise key_not_found()
         return record
 
     async def list(self, tenant: str, after: str, limit: int) -> Sequence[KeyRecord]:
@@ -99,7 +100,7 @@ class SqliteKeys(Table):
             )
             record = _find(connection, key_id)
             if record is None or record.tenant != tenant:
-                raise _not_found()
+                raise key_not_found()
             return record
 
         return await self._database.write(revoke)
@@ -126,7 +127,3 @@ def _record(row: Any) -> KeyRecord:
         expires_at=None if row[8] is None else from_microseconds(row[8]),
         revoked_at=None if row[9] is None else from_microseconds(row[9]),
     )
-
-
-def _not_found() -> NotFound:
-    return NotFound("there is no such key", reason=Reason.KEY_NOT_FOUND)

@@ -8,14 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ragmesh_backends.model.collection import Collection, DroppedIndex, IndexRef, IndexSpec, Language
-from ragmesh_backends.records.sqlite.table import (
-    Table,
-    collection_key,
-    collection_not_found,
-    from_microseconds,
-    to_microseconds,
-)
-from ragmesh_servicekit.errors import AlreadyExists, Reason
+from ragmesh_backends.records.clock import from_microseconds, to_microseconds
+from ragmesh_backends.records.refusals import collection_exists, collection_not_found
+from ragmesh_backends.records.sqlite.table import Table, collection_key
 
 _COLUMNS = (
     "tenant, collection_id, display_name, index_name, embedding_model, dimension, language, metric, generation,"
@@ -52,10 +47,7 @@ class CollectionTable(Table):
                     ),
                 )
             except sqlite3.IntegrityError as error:
-                raise AlreadyExists(
-                    f"the collection `{collection.collection_id}` exists already",
-                    reason=Reason.COLLECTION_EXISTS,
-                ) from error
+                raise collection_exists(collection.collection_id) from error
             return _get(connection, collection.tenant, collection.collection_id)
 
         return await self._database.write(insert)

@@ -19,14 +19,11 @@ from ragmesh_backends.model.document import (
     VersionRecord,
     VersionState,
 )
+from ragmesh_backends.records.clock import from_microseconds
+from ragmesh_backends.records.generation import new_generation
+from ragmesh_backends.records.refusals import document_not_found
 from ragmesh_backends.records.sqlite.activation import activate
-from ragmesh_backends.records.sqlite.table import (
-    Table,
-    collection_key,
-    document_not_found,
-    from_microseconds,
-    new_generation,
-)
+from ragmesh_backends.records.sqlite.table import Table, collection_key
 from ragmesh_backends.records.sqlite.versions import VERSION_COLUMNS, version_record
 
 _COLUMNS = (

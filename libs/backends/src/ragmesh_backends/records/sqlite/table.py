@@ -1,37 +1,14 @@
-"""What the groups of tables share: the database, the clock, and the way from a row to a record."""
+"""What the groups of tables share: the database, the clock, and the key of a collection."""
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from ragmesh_backends.records.clock import to_microseconds, wall_clock
+from ragmesh_backends.records.refusals import collection_not_found
 from ragmesh_backends.sqlite.database import Database
-from ragmesh_servicekit.errors import NotFound, Reason
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def wall_clock() -> datetime:
-    """Now, in UTC."""
-    return datetime.now(UTC)
-
-
-def to_microseconds(at: datetime) -> int:
-    """An aware time as microseconds since 1970 UTC, exact."""
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """The inverse of `to_microseconds`; the time is UTC."""
-    return _EPOCH + microseconds * _MICROSECOND
-
-
-def new_generation() -> str:
-    """16 random hexadecimal digits: a counter would revive answers that were cached before a restore."""
-    return secrets.token_hex(8)
 
 
 class Table:
@@ -55,11 +32,3 @@ def collection_key(connection: sqlite3.Connection, tenant: str, collection_id: s
         raise collection_not_found(collection_id)
     key: int = row[0]
     return key
-
-
-def collection_not_found(collection_id: str) -> NotFound:
-    return NotFound(f"there is no collection `{collection_id}`", reason=Reason.COLLECTION_NOT_FOUND)
-
-
-def document_not_found(document_id: str) -> NotFound:
-    return NotFound(f"there is no document `{document_id}`", reason=Reason.DOCUMENT_NOT_FOUND)

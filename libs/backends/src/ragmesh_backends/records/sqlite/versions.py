@@ -15,10 +15,9 @@ from ragmesh_backends.model.document import (
     VersionRecord,
     VersionState,
 )
-from ragmesh_backends.records.sqlite.table import Table, collection_not_found, from_microseconds
-
-ABANDONED_SECONDS = 3_600.0
-"""A version that was deleted while its worker still wrote is swept when the worker reports, or after this time."""
+from ragmesh_backends.records.clock import ABANDONED_SECONDS, from_microseconds
+from ragmesh_backends.records.refusals import collection_not_found
+from ragmesh_backends.records.sqlite.table import Table
 
 VERSION_COLUMNS = (
     "c.tenant, c.collection_id, c.index_name, v.document_id, v.version, v.state, v.title, v.media_type,"

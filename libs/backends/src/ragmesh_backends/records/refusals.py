@@ -1,0 +1,25 @@
+"""What the record stores refuse, in the same words whichever store it is."""
+
+from __future__ import annotations
+
+from ragmesh_servicekit.errors import AlreadyExists, NotFound, Reason
+
+
+def collection_not_found(collection_id: str) -> NotFound:
+    return NotFound(f"there is no collection `{collection_id}`", reason=Reason.COLLECTION_NOT_FOUND)
+
+
+def document_not_found(document_id: str) -> NotFound:
+    return NotFound(f"there is no document `{document_id}`", reason=Reason.DOCUMENT_NOT_FOUND)
+
+
+def key_not_found() -> NotFound:
+    return NotFound("there is no such key", reason=Reason.KEY_NOT_FOUND)
+
+
+def collection_exists(collection_id: str) -> AlreadyExists:
+    return AlreadyExists(f"the collection `{collection_id}` exists already", reason=Reason.COLLECTION_EXISTS)
+
+
+def key_exists() -> AlreadyExists:
+    return AlreadyExists("a key with this id exists already", reason=Reason.STATE_CONFLICT)
