@@ -99,8 +99,9 @@ rooms: .venv/.dev ## the import rules
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 .PHONY: check-protos
-check-protos: .venv/.dev ## the contract's style
+check-protos: .venv/.dev ## the contract's style, and that it breaks no client of main or of the last release
 	@protos/lint.sh lint
+	@protos/lint.sh breaking
 
 .PHONY: check-generate
 check-generate: .venv/.dev ## that the generated code is what the contract generates
