@@ -31,6 +31,11 @@ def default_home() -> Path:
     return Path(named) if named else Path(platformdirs.user_data_dir("ragmesh"))
 
 
+HOME_VERSION = 1
+"""Of the home's own files and folders; each store in it counts its own. A home without the file `version` was made
+before there were versions, and is 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Paths below the home. The folder is 0700 and everything secret in it 0600."""
@@ -54,13 +59,19 @@ class Home:
         return self.path / "identity.keys"
 
     @property
+    def version_file(self) -> Path:
+        return self.path / "version"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
     def prepare(self) -> None:
-        """Make the folder, its secrets and sub-folders. Raises Failure when it cannot be used."""
+        """Make the folder, its secrets and sub-folders. Raises Failure when it cannot be used, with code 2 and without
+        a change when a newer program made it."""
         if self.path.exists() and not self.path.is_dir():
             raise Failure(f"RAGMESH_HOME: {self.path} is a file; the home must be a folder")
+        self.require_known_version()
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
@@ -69,10 +80,32 @@ class Home:
                 folder.mkdir(exist_ok=True, mode=0o700)
             if not self.identity_file.exists():
                 _write_secret(self.identity_file, f"k1:{_random_key()}")
+            if not self.version_file.exists():
+                _replace(self.version_file, f"{HOME_VERSION}\n")
         except OSError as error:
             raise Failure(
                 f"RAGMESH_HOME: {self.path} cannot be the home: {error.strerror}; choose a folder that you may write to"
             ) from error
+
+    def version(self) -> int:
+        """What made the home. Raises Failure when its file `version` holds no number."""
+        try:
+            text = self.version_file.read_text(encoding="ascii", errors="replace").strip()
+        except OSError:
+            return 1
+        if not (text.isascii() and text.isdecimal()):
+            raise Failure(f"{self.version_file} holds no version; restore the home from a backup", 2)
+        return int(text)
+
+    def require_known_version(self) -> None:
+        """Raises Failure with code 2 when a newer program made the home."""
+        version = self.version()
+        if version > HOME_VERSION:
+            raise Failure(
+                f"the home {self.path} has version {version}, made by a newer ragmesh; this one knows version "
+                f"{HOME_VERSION}: run the newer program or restore a backup",
+                2,
+            )
 
     def _close_to_others(self) -> None:
         """Make the folder 0700, but not one that holds something else, such as a user's whole home."""

@@ -54,6 +54,7 @@ def _await(home: Home, child: subprocess.Popen[bytes], log_tail: Callable[[], st
             if child.poll() is not None:
                 reasons = [line for line in log_tail().splitlines() if line.startswith(PREFIX)]
                 why = reasons[-1].removeprefix(PREFIX) if reasons else f"it ended with code {child.returncode}"
-                raise Failure(why if reasons else f"{why}; see {home.logs}")
+                code = child.returncode if child.returncode > 0 else 1
+                raise Failure(why if reasons else f"{why}; see {home.logs}", code)
             time.sleep(0.05)
     raise Failure(f"the mesh did not get ready within {WAIT_SECONDS:g} s; see {home.logs}")

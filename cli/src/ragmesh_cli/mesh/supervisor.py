@@ -14,7 +14,7 @@ import psutil
 
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home, HomeLock
-from ragmesh_cli.mesh.child import Child
+from ragmesh_cli.mesh.child import OPERATOR_MUST_MEND, Child
 from ragmesh_cli.mesh.health import is_ready
 from ragmesh_cli.mesh.plan import Plan, Service
 from ragmesh_cli.stores import milvus_lite, redis_server
@@ -129,7 +129,8 @@ class Supervisor:
         try:
             await asyncio.wait({probe, exit_}, return_when=asyncio.FIRST_COMPLETED)
             if exit_.done():
-                raise Failure(child.why_it_ended(exit_.result()))
+                code = exit_.result()
+                raise Failure(child.why_it_ended(code), OPERATOR_MUST_MEND if code == OPERATOR_MUST_MEND else 1)
             try:
                 probe.result()
             except (MeshError, TimeoutError) as error:

@@ -8,12 +8,14 @@ import secrets
 import socket
 
 from ragmesh.ingestor.v1 import ingestor_pb2, ingestor_pb2_grpc
+from ragmesh_backends.blobs import layout as blobs_layout
 from ragmesh_backends.blobs.object_store import ObjectBlobs
 from ragmesh_backends.embeddings import weights
 from ragmesh_backends.embeddings.onnx import OnnxEmbedder
 from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
 from ragmesh_backends.queues.redis_jobs import RedisJobs
 from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
+from ragmesh_backends.redis import layout as redis_layout
 from ragmesh_backends.redis.client import connect, connect_blocking, require_durable
 from ragmesh_backends.sqlite.database import Database
 from ragmesh_backends.vectors.milvus import MilvusVectors
@@ -46,6 +48,7 @@ async def serve(settings: IngestorSettings) -> None:
         )
         records, graph = SqliteRecords(database), SqliteGraph(database)
         blobs = ObjectBlobs.local(settings.blobs.folder())
+        await blobs_layout.check_layout(blobs)
         vectors = MilvusVectors(
             settings.vectors.url,
             timeout_seconds=settings.vectors.timeout_seconds,
@@ -57,6 +60,7 @@ async def serve(settings: IngestorSettings) -> None:
         process.closing(state, state.aclose)
         process.closing(blocking, blocking.aclose)
         await require_durable(state)
+        await redis_layout.open_layout(state)
         visibility, queue = RedisVisibility(state), RedisJobs(state, blocking)
         embedding = settings.embedding
         embedder = await OnnxEmbedder.open(embedding.models_dir, embedding.threads, embedding.max_tokens)

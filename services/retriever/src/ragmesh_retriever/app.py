@@ -9,6 +9,7 @@ from ragmesh_backends.embeddings.onnx import OnnxEmbedder
 from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
 from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
 from ragmesh_backends.redis.client import connect
+from ragmesh_backends.redis.layout import check_layout
 from ragmesh_backends.sqlite.database import Database
 from ragmesh_backends.vectors.milvus import MilvusVectors
 from ragmesh_backends.visibility.redis_visibility import RedisVisibility
@@ -47,6 +48,7 @@ async def serve(settings: RetrieverSettings) -> None:
         process.closing(vectors, vectors.close)
         state = connect(settings.state.url)
         process.closing(state, state.aclose)
+        await check_layout(state)
         cache = connect(settings.cache.url, decode_responses=False)
         process.closing(cache, cache.aclose)
         visibility = RedisVisibility(state)

@@ -22,6 +22,10 @@ from ragmesh_servicekit.telemetry.tracing import span
 log = structlog.get_logger()
 
 DEPENDENCY = "cache"
+LAYOUT = 1
+"""Part of every key. Goes up when keys or values change their form: what another layout left is never read, and
+expires."""
+
 COMMAND_SECONDS = 0.25
 """A cache that takes longer than this saves nothing."""
 
@@ -49,7 +53,7 @@ class RedisCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._prefix = f"ragmesh:cache:{prefix}:"
+        self._prefix = f"ragmesh:cache:{LAYOUT}:{prefix}:"
         self._ttl_milliseconds = max(1, int(ttl_seconds * 1000))
         self._max_value_bytes = max_value_bytes
         self._timeout_seconds = timeout_seconds

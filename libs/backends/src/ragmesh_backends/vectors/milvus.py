@@ -52,7 +52,8 @@ class MilvusVectors:
 
     Every method raises Unavailable (dependency `vectors`) when the store is down, hung or overloaded,
     DeadlineExceeded when the request in hand ran out of time first, InvalidArgument for what the store cannot hold,
-    and, but for create_index, drop_index and has_index, NotFound (COLLECTION_NOT_FOUND) when the index is not there.
+    and, but for create_index, drop_index and has_index, NotFound (COLLECTION_NOT_FOUND) when the index is not there,
+    FailedPrecondition when a newer program made it.
     """
 
     def __init__(self, address: str, *, timeout_seconds: float = 5.0, max_loaded: int = 64, token: str = "") -> None:
@@ -74,11 +75,11 @@ class MilvusVectors:
         requests.check_name(index.name)
         with span("vectors.create_index", db_system_name="milvus"):
             async with self._connection.bounded(self._write_seconds):
-                await self._connection.call(
-                    "CreateCollection", schema.create_collection(index.name, spec), common_pb2.Status
-                )
-                for request in schema.create_indexes(index.name):
-                    await self._connection.call("CreateIndex", request, common_pb2.Status)
+                if not await self._has(index.name):  # a server refuses a second one that differs in its description
+                    request = schema.create_collection(index.name, spec)
+                    await self._connection.call("CreateCollection", request, common_pb2.Status)
+                for search_index in schema.create_indexes(index.name):
+                    await self._connection.call("CreateIndex", search_index, common_pb2.Status)
                 async with self._residency.using(index.name):
                     pass
 
@@ -250,7 +251,12 @@ class MilvusVectors:
             return False
 
     async def _load(self, name: str) -> None:
-        """A server answers LoadCollection before it has loaded, so wait; the cap of the operation bounds it."""
+        """Only of a layout that this program knows: every use of a collection begins here.
+
+        A server answers LoadCollection before it has loaded, so wait; the cap of the operation bounds it."""
+        about = milvus_pb2.DescribeCollectionRequest(collection_name=name)
+        described = await self._connection.call("DescribeCollection", about, milvus_pb2.DescribeCollectionResponse)
+        schema.require_known_layout(described.schema.description)
         request = milvus_pb2.LoadCollectionRequest(collection_name=name, replica_number=1)
         await self._connection.call("LoadCollection", request, common_pb2.Status)
         ask = milvus_pb2.GetLoadStateRequest(collection_name=name)

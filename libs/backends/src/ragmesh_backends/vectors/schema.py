@@ -1,5 +1,7 @@
 """The physical collection of one index: its fields, its analyzer and its two search indexes.
 
+The collection's description names the layout of its rows, so that a program knows whether it can read them.
+
 passage is what BM25 indexes: title, headings and text, so that a question that names a document's subject finds a
 passage that only says "it". The chunk's own text is passage[text_offset:], so that no text is stored twice.
 """
@@ -10,6 +12,11 @@ import json
 
 from ragmesh_backends.model.collection import IndexSpec, Language
 from ragmesh_backends.vectors.contract import common_pb2, key_values, milvus_pb2, schema_pb2
+from ragmesh_servicekit.errors import FailedPrecondition
+
+LAYOUT = 1
+"""Goes up with every change of fields, keys or analyzer after which rows are read differently. A collection without a
+number was made before there were numbers, and has layout 1."""
 
 MAX_VARCHAR_BYTES = 65_535
 """Milvus' limit of a VARCHAR."""
@@ -33,6 +40,19 @@ DISPLAYED = (
     "page",
 )
 """What a hit needs."""
+
+
+_DESCRIPTION = "ragmesh layout "
+
+
+def require_known_layout(description: str) -> None:
+    """Raises FailedPrecondition when the collection of this description was made by a newer program."""
+    number = description.removeprefix(_DESCRIPTION)
+    if description.startswith(_DESCRIPTION) and number.isdecimal() and int(number) > LAYOUT:
+        raise FailedPrecondition(
+            f"the collection's index in the vector store has layout {number}, written by a newer ragmesh; this one "
+            f"knows layout {LAYOUT}: run the newer program or restore a backup"
+        )
 
 
 def _analyzer(language: Language) -> str:
@@ -71,6 +91,7 @@ def collection_schema(name: str, spec: IndexSpec) -> schema_pb2.CollectionSchema
     lexical.is_function_output = True
     return schema_pb2.CollectionSchema(
         name=name,
+        description=f"{_DESCRIPTION}{LAYOUT}",
         fields=[
             chunk_id,
             _field("document_id", types.VarChar, max_length=MAX_VARCHAR_BYTES),
