@@ -19,7 +19,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -108,8 +108,10 @@ CONTEXT_LENGTH_ERROR = {
 class OpenAIServer:
     """`async with OpenAIServer() as server:` serves on 127.0.0.1 at a free port; `server.base_url` ends in /v1."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, choose: Callable[[Mapping[str, Any]], Script] | None = None) -> None:
+        """choose: makes the script of a request, given its body, when the queue is empty."""
         self._wanted_port = port
+        self._choose = choose
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._scripts: deque[Script] = deque()
@@ -148,6 +150,14 @@ class OpenAIServer:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    def _script_of(self, body: Mapping[str, Any]) -> Script:
+        return self._choose(body) if self._choose is not None else named_script(str(body.get("model", "")), body)
+
+    async def _respond(self, writer: asyncio.StreamWriter, seen: SeenRequest) -> bool:
+        """Answer one request; whether the connection can carry another."""
+        script = self._scripts.popleft() if self._scripts else self._script_of(seen.body)
+        return await _answer(writer, script, seen)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -170,15 +180,14 @@ class OpenAIServer:
         raw = await reader.readexactly(int(headers.get("content-length", "0")))
         if method == "GET" and path == "/v1/models":
             listing = {"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "tests"}]}
-            await _reply_json(writer, 200, {}, listing)
+            await reply_json(writer, 200, {}, listing)
             return True
         body = json.loads(raw or b"{}")
         seen = SeenRequest(path, headers, body)
         async with self.arrived:
             self.requests.append(seen)
             self.arrived.notify_all()
-        script = self._scripts.popleft() if self._scripts else named_script(str(body.get("model", "")), body)
-        answer = asyncio.create_task(_answer(writer, script, seen), name="openai_server.answer")
+        answer = asyncio.create_task(self._respond(writer, seen), name="openai_server.answer")
         gone = asyncio.create_task(reader.read(1), name="openai_server.disconnect")  # nothing is pipelined
         try:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -197,7 +206,7 @@ async def _answer(writer: asyncio.StreamWriter, script: Script, seen: SeenReques
     await asyncio.sleep(script.first_byte_delay_seconds)
     if script.status != 200:
         error = dict(script.error or {"message": f"scripted {script.status}", "type": "scripted", "code": None})
-        await _reply_json(writer, script.status, script.headers, {"error": error})
+        await reply_json(writer, script.status, script.headers, {"error": error})
         seen.complete = True
         return True
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -210,7 +219,7 @@ async def _answer(writer: asyncio.StreamWriter, script: Script, seen: SeenReques
                 if script.comments_while_stalled:
                     await _write(writer, b": still here\n\n")
         if script.reset_after == index:
-            _reset(writer)
+            reset(writer)
             return False
         if script.cut_after == index:
             await _end(writer)
@@ -262,13 +271,13 @@ async def _end(writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     raw = writer.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends RST
     writer.transport.abort()
 
 
-async def _reply_json(
+async def reply_json(
     writer: asyncio.StreamWriter, status: int, headers: Mapping[str, str], body: Mapping[str, Any]
 ) -> None:
     data = json.dumps(body).encode()

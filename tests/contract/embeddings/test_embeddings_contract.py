@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from ragmesh_backends.embeddings.onnx import OnnxEmbedder
+from ragmesh_backends.embeddings.openai_embedder import OpenAIEmbedder
 from ragmesh_servicekit import deadline
 from ragmesh_servicekit.errors import DeadlineExceeded, Unavailable
+from ragmesh_servicekit.resilience.guard import Guard
+from support.embeddings_server import EmbeddingsServer
 
 
 class Embedder(Protocol):
@@ -23,19 +27,29 @@ class Embedder(Protocol):
     def model_id(self) -> str: ...
     @property
     def dimension(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
     async def embed_query(self, text: str) -> NDArray[np.float32]: ...
     async def warm(self) -> None: ...
     async def close(self) -> None: ...
 
 
-async def _onnx(cache_dir: Path) -> Embedder:
-    return await OnnxEmbedder.open(cache_dir, threads=2)
+@asynccontextmanager
+async def onnx(cache_dir: Path) -> AsyncIterator[Embedder]:
+    yield await OnnxEmbedder.open(cache_dir, threads=2)
 
 
-ADAPTERS: dict[str, Callable[[Path], Awaitable[Embedder]]] = {"onnx": _onnx}
+@asynccontextmanager
+async def openai_api(cache_dir: Path) -> AsyncIterator[Embedder]:
+    async with EmbeddingsServer(limit_characters=READ_CHARACTERS) as server:
+        yield await OpenAIEmbedder.open(
+            server.base_url, "key", "hashed-words", Guard("embeddings"), max_characters=READ_CHARACTERS
+        )
+
+
+ADAPTERS: tuple[Callable[[Path], AbstractAsyncContextManager[Embedder]], ...] = (onnx, openai_api)
+
+READ_CHARACTERS = 256 * len("word ")
+"""No adapter here reads more of a text that is made of `word `."""
 
 TEXTS = [
     "Mont Blanc is the highest mountain of the Alps.",
@@ -46,11 +60,11 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
+@pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter.__name__)
 async def embedder(request: pytest.FixtureRequest, embedding_cache: Path) -> AsyncIterator[Embedder]:
-    made = await ADAPTERS[request.param](embedding_cache)
-    yield made
-    await made.close()
+    async with request.param(embedding_cache) as made:
+        yield made
+        await made.close()
 
 
 async def test_vectors_come_in_the_order_of_the_texts(embedder: Embedder) -> None:
@@ -91,7 +105,7 @@ async def test_a_query_lies_nearest_to_the_text_that_answers_it(embedder: Embedd
 
 
 async def test_a_long_text_is_cut_and_not_refused(embedder: Embedder) -> None:
-    start = "word " * embedder.max_tokens
+    start = "word " * (READ_CHARACTERS // len("word "))
     vectors = await embedder.embed_documents([start, start + "and another end " * 20_000])
     np.testing.assert_array_equal(vectors[0], vectors[1])
 
@@ -149,4 +163,4 @@ async def test_a_closed_embedder_refuses(embedder: Embedder) -> None:
 
 async def test_the_model_has_a_name(embedder: Embedder) -> None:
     assert embedder.model_id
-    assert embedder.max_tokens > 0
+    assert embedder.dimension > 0

@@ -8,6 +8,11 @@ from pathlib import Path
 from ragmesh_servicekit.settings import SettingsError, setting
 
 
+def _http_url(value: str) -> None:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+
+
 @dataclass(frozen=True, slots=True)
 class RecordsSettings:
     """The record store, which holds the graph as well."""
@@ -59,7 +64,24 @@ class CacheSettings:
 class BlobsSettings:
     """Originals and manifests."""
 
-    url: str = setting("RAGMESH_BLOBS_URL", doc="Originals and manifests: `file:/path/to/folder`.")
+    url: str = setting(
+        "RAGMESH_BLOBS_URL",
+        doc="Originals and manifests: `file:/path/to/folder` or `s3://bucket/prefix` (`gs://`, `az://`: untested).",
+    )
+    s3_endpoint: str = setting(
+        "RAGMESH_BLOBS_S3_ENDPOINT",
+        "",
+        doc="The address of an S3 server, such as `https://host:9000`; empty for AWS.",
+        check=_http_url,
+    )
+    s3_region: str = setting("RAGMESH_BLOBS_S3_REGION", "us-east-1", doc="The bucket's region.")
+    s3_access_key: str = setting(
+        "RAGMESH_BLOBS_S3_ACCESS_KEY",
+        "",
+        doc="The id of the key; empty uses what AWS gives the process (its `AWS_*` variables, its role).",
+        secret=True,
+    )
+    s3_secret_key: str = setting("RAGMESH_BLOBS_S3_SECRET_KEY", "", doc="The key itself.", secret=True)
 
     def folder(self) -> Path:
         """The folder. Raises SettingsError for another kind of store."""
@@ -68,7 +90,7 @@ class BlobsSettings:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSettings:
-    """The embedding model in process."""
+    """The embedding model: in process, or behind an API."""
 
     models_dir: Path = setting("RAGMESH_MODELS_DIR", doc="The folder in which the built model graph is kept.")
     threads: int = setting(
@@ -81,6 +103,40 @@ class EmbeddingSettings:
         minimum=32,
         maximum=512,
     )
+    url: str = setting(
+        "RAGMESH_EMBEDDING_URL",
+        "",
+        doc="The base URL of an OpenAI-compatible API, such as `https://host/v1`; empty embeds in process. "
+        "All RAGMESH_EMBEDDING_* must be the same for retriever and ingestor.",
+        check=_http_url,
+    )
+    key: str = setting("RAGMESH_EMBEDDING_KEY", "", doc="Its key.", secret=True)
+    name: str = setting("RAGMESH_EMBEDDING_NAME", "", doc="The model's name there; needed with RAGMESH_EMBEDDING_URL.")
+    dimension: int = setting(
+        "RAGMESH_EMBEDDING_DIMENSION",
+        0,
+        doc="Numbers of a vector of the API's model; 0 asks it once at start, which then needs the API.",
+        minimum=0,
+        maximum=32_768,
+    )
+    max_characters: int = setting(
+        "RAGMESH_EMBEDDING_MAX_CHARACTERS",
+        0,
+        doc="Texts are cut at so many characters before they go to the API; 0 sends them whole, and a document with "
+        "a passage that is too long for the model fails, saying so.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    encoding: str = setting(
+        "RAGMESH_EMBEDDING_ENCODING",
+        "base64",
+        doc="How the API is asked to send vectors; `float`, four times the bytes, for one that refuses `base64`.",
+        choices=("base64", "float"),
+    )
+
+    def __post_init__(self) -> None:
+        if self.url and not self.name:
+            raise SettingsError(["RAGMESH_EMBEDDING_NAME: must be set with RAGMESH_EMBEDDING_URL"])
 
 
 def _path(url: str, scheme: str, variable: str) -> Path:

@@ -44,7 +44,7 @@ _ERRORS = ApiErrors(
 class OpenAIChat:
     """A chat model by its port (`stream`).
 
-    base_url: as the SDK takes it, ending in /v1 for most servers. api_key: may be any text for servers without keys.
+    base_url: as the SDK takes it, ending in /v1 for most servers. api_key: may be empty for servers without keys.
     timeout_seconds: the whole call. first_token_timeout_seconds: until the first text. stall_timeout_seconds: between
     two chunks after it. max_connections: calls at once; one more waits pool_timeout_seconds, then is Unavailable.
     max_tokens_parameter: what the server calls the limit; OpenAI's reasoning models take only the newer name.

@@ -9,6 +9,9 @@ CONNECT_SECONDS = 3.0
 POOL_SECONDS = 1.0
 MAX_CONNECTIONS = 64
 
+_NO_KEY = "none"
+"""The SDK takes no empty key; servers without keys take any."""
+
 
 def open_client(
     base_url: str,
@@ -22,7 +25,7 @@ def open_client(
 ) -> openai.AsyncOpenAI:
     """A client whose owner closes it.
 
-    base_url: as the SDK takes it, ending in /v1 for most servers. api_key: may be any text for servers without keys.
+    base_url: as the SDK takes it, ending in /v1 for most servers. api_key: may be empty for servers without keys.
     timeout_seconds: of each read and write; the caller bounds the whole call. max_connections: calls at once; one more
     waits pool_timeout_seconds for a place. proxy: the address of an HTTP proxy.
 
@@ -34,7 +37,8 @@ def open_client(
     )
     return openai.AsyncOpenAI(
         base_url=base_url,
-        api_key=api_key,
+        api_key=api_key or _NO_KEY,
+        admin_api_key="",
         organization="",  # empty, not None: None would be filled from the environment
         project="",
         max_retries=0,

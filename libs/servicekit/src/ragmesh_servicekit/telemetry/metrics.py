@@ -11,6 +11,8 @@ SERVER_SECONDS = Histogram("ragmesh_server_seconds", "Time to serve a call.", ["
 SERVER_IN_FLIGHT = Gauge("ragmesh_server_in_flight", "Calls being served now.", ["method"])
 CLIENT_CALLS = Counter("ragmesh_client_calls", "Calls made to another service.", ["method", "code"])
 CLIENT_SECONDS = Histogram("ragmesh_client_seconds", "Time of calls to another service.", ["method"], buckets=SECONDS)
+HEDGED_CALLS = Counter("ragmesh_hedged_calls", "Reads sent to a second replica because the first was late.", ["method"])
 DEPENDENCY_UP = Gauge("ragmesh_dependency_up", "Whether a dependency answered its last check.", ["dependency"])
 HTTP_CALLS = Counter("ragmesh_http_calls", "REST requests, by method and status.", ["method", "status"])
 HTTP_SECONDS = Histogram("ragmesh_http_seconds", "Time to serve a REST request.", ["method"], buckets=SECONDS)
+EMBEDDING_TOKENS = Counter("ragmesh_embedding_tokens", "Tokens that the embedding API says it has read.")
