@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from obstore.store import MemoryStore
 
 from ragmesh_backends.blobs.object_store import ObjectBlobs
+from ragmesh_backends.blobs.remote_store import remote_store
 from ragmesh_servicekit.errors import InvalidArgument, NotFound, Reason, Unavailable
 from support.killed_child import run_and_kill
+from support.s3 import s3_settings
 
 
-@pytest.fixture(params=["folder", "memory"])
-async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectBlobs:
+@pytest.fixture(params=["folder", "memory", "s3"])
+async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectBlobs]:
     if request.param == "folder":
-        return ObjectBlobs.local(tmp_path / "blobs", max_bytes=1_000_000)
-    return ObjectBlobs(MemoryStore(), max_bytes=1_000_000)
+        yield ObjectBlobs.local(tmp_path / "blobs", max_bytes=1_000_000)
+    elif request.param == "memory":
+        yield ObjectBlobs(MemoryStore(), max_bytes=1_000_000)
+    else:
+        made = ObjectBlobs(remote_store(s3_settings()), max_bytes=1_000_000)
+        yield made
+        for first in ("a", "acme", "fits", "k", "p", "t"):  # what the tests below call their blobs
+            await made.delete_prefix(first)
 
 
 async def keys(blobs: ObjectBlobs, prefix: str) -> list[str]:
