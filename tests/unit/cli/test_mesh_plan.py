@@ -9,7 +9,7 @@ import pytest
 
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home, HomeLock
-from ragmesh_cli.mesh.plan import Options, make_plan
+from ragmesh_cli.mesh.plan import STORE_VARIABLES, Options, make_plan, own_stores
 from ragmesh_cli.mesh.ports import require_free
 
 
@@ -31,6 +31,38 @@ def test_replicas_get_ports_of_their_own_and_the_gateway_knows_them_all(tmp_path
 def test_replicas_that_make_no_sense_are_refused(tmp_path: Path, replicas: dict[str, int], sentence: str) -> None:
     with pytest.raises(Failure, match=sentence):
         make_plan(Home(tmp_path), Options(free_ports=True, replicas=replicas))
+
+
+def test_everything_is_in_the_home_when_the_user_names_no_store(tmp_path: Path) -> None:
+    plan = make_plan(Home(tmp_path), Options(free_ports=True, own_stores=own_stores({"RAGMESH_STATE_URL": " "})))
+    assert [store.name for store in plan.stores] == ["redis-state", "redis-cache", "milvus"]
+    for service in (*plan.inner, *plan.gateways):
+        for name in STORE_VARIABLES:
+            assert str(tmp_path) in service.env[name]
+
+
+@pytest.mark.parametrize(
+    ("variable", "started"),
+    [
+        ("RAGMESH_STATE_URL", ["redis-cache", "milvus"]),
+        ("RAGMESH_STATE_URL_FILE", ["redis-cache", "milvus"]),
+        ("RAGMESH_CACHE_URL", ["redis-state", "milvus"]),
+        ("RAGMESH_VECTORS_URL", ["redis-state", "redis-cache"]),
+        ("RAGMESH_RECORDS_URL", ["redis-state", "redis-cache", "milvus"]),
+        ("RAGMESH_BLOBS_URL", ["redis-state", "redis-cache", "milvus"]),
+    ],
+)
+def test_a_store_that_the_user_names_is_used_and_none_is_started_in_its_place(
+    tmp_path: Path, variable: str, started: list[str]
+) -> None:
+    """The services inherit the user's environment, so what is left out of theirs is what the user set."""
+    named = own_stores({variable: "there", "RAGMESH_RECORDS_PASSWORD": "secret"})
+    plan = make_plan(Home(tmp_path), Options(free_ports=True, own_stores=named))
+    assert [store.name for store in plan.stores] == started
+    for service in (*plan.inner, *plan.gateways):
+        missing = set(STORE_VARIABLES) - set(service.env)
+        assert missing == {variable.removesuffix("_FILE")}
+        assert "RAGMESH_RECORDS_PASSWORD" not in service.env
 
 
 def test_a_taken_port_is_refused_with_the_option_that_chose_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ragmesh_cli.commands.shared import home_of, home_option
 from ragmesh_cli.home import HomeLock
 from ragmesh_cli.mesh import detached
 from ragmesh_cli.mesh.foreground import serve
-from ragmesh_cli.mesh.plan import Options, make_plan
+from ragmesh_cli.mesh.plan import Options, make_plan, own_stores
 from ragmesh_cli.mesh.supervisor import Supervisor
 from ragmesh_cli.terminal import note
 from ragmesh_cli.welcome import Welcome
@@ -67,7 +68,7 @@ def up(
 
     Stays until Ctrl-C, which drains and stops everything; a second Ctrl-C stops at once. With --ask and without a
     terminal it stops after the answer."""
-    options = Options(host, rest_port, grpc_port, free_ports, _replicas(replicas))
+    options = Options(host, rest_port, grpc_port, free_ports, _replicas(replicas), own_stores(os.environ))
     place = home_of(home)
     if detach and (ingest or question):
         raise click.UsageError("--detach goes without --ingest and --ask; run `ragmesh ingest` afterwards")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,15 @@ LOOPBACK = "127.0.0.1"
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # what a user asks for with --host, not a default
 
+STORE_VARIABLES = (
+    "RAGMESH_STATE_URL",
+    "RAGMESH_CACHE_URL",
+    "RAGMESH_VECTORS_URL",
+    "RAGMESH_RECORDS_URL",
+    "RAGMESH_BLOBS_URL",
+)
+"""Where the stores are; each may be set by the user."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -34,6 +43,9 @@ class Options:
     grpc_port: int = 9090
     free_ports: bool = False
     replicas: Mapping[str, int] = field(default_factory=dict)
+    own_stores: frozenset[str] = frozenset()
+    """STORE_VARIABLES that the user's environment sets: the services use those stores, none is started in their place.
+    The values, and the secrets beside them, reach the services as the environment does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +76,11 @@ def make_plan(home: Home, options: Options) -> Plan:
             raise Failure(f"--replicas: {name} is not a service; the services are gateway, {', '.join(INNER)}")
         if not 1 <= count <= 8:
             raise Failure(f"--replicas: {name}={count} is out of range; 1 to 8 replicas can be started")
-    stores = (
-        redis_server.state_command(home.path),
-        redis_server.cache_command(home.path),
-        milvus_lite.command(home.path),
-    )
+    stores = _embedded_stores(home, options.own_stores)
     host = _ip_address(options.host)
     ports = Ports(host, options.free_ports)
     public = [_public_ports(ports, options, host, n) for n in range(options.replicas.get("gateway", 1))]
-    shared = _shared_environment(home, stores)
+    shared = _shared_environment(home, stores, options.own_stores)
     admin_ports = itertools.count(ADMIN_BASE_PORT)
     inner: list[Service] = []
     targets: dict[str, str] = {}
@@ -96,7 +104,7 @@ def make_plan(home: Home, options: Options) -> Plan:
         gateways.append(_service(home, host, "gateway", number, env, grpc, admin))
     reached = LOOPBACK if host == ANY_ADDRESS else host
     return Plan(
-        stores=stores,
+        stores=tuple(stores.values()),
         inner=tuple(inner),
         gateways=tuple(gateways),
         rest=f"http://{reached}:{public[0][0]}",
@@ -121,15 +129,32 @@ def _ip_address(host: str) -> str:
         raise Failure(f"--host: {host} must be an IPv4 address, as {LOOPBACK} or {ANY_ADDRESS}") from error
 
 
-def _shared_environment(home: Home, stores: tuple[StoreCommand, ...]) -> dict[str, str]:
-    state, cache, milvus = stores
-    return {
-        "GRPC_VERBOSITY": "ERROR",  # its core writes a line that is no JSON whenever a peer goes away
-        "RAGMESH_STATE_URL": state.address,
-        "RAGMESH_CACHE_URL": cache.address,
-        "RAGMESH_VECTORS_URL": milvus.address,
+def own_stores(environ: Mapping[str, str]) -> frozenset[str]:
+    """The STORE_VARIABLES that are set, in a file (`..._FILE`) or as they are."""
+    return frozenset(
+        name for name in STORE_VARIABLES if any(environ.get(each, "").strip() for each in (name, f"{name}_FILE"))
+    )
+
+
+def _embedded_stores(home: Home, own: frozenset[str]) -> dict[str, StoreCommand]:
+    """The servers to start, by the variable that tells where they are."""
+    commands: dict[str, Callable[[Path], StoreCommand]] = {
+        "RAGMESH_STATE_URL": redis_server.state_command,
+        "RAGMESH_CACHE_URL": redis_server.cache_command,
+        "RAGMESH_VECTORS_URL": milvus_lite.command,
+    }
+    return {name: command(home.path) for name, command in commands.items() if name not in own}
+
+
+def _shared_environment(home: Home, stores: Mapping[str, StoreCommand], own: frozenset[str]) -> dict[str, str]:
+    embedded = {
         "RAGMESH_RECORDS_URL": f"sqlite:{home.path / 'records.db'}",
         "RAGMESH_BLOBS_URL": f"file:{home.path / 'blobs'}",
+        **{name: store.address for name, store in stores.items()},
+    }
+    return {
+        "GRPC_VERBOSITY": "ERROR",  # its core writes a line that is no JSON whenever a peer goes away
+        **{name: address for name, address in embedded.items() if name not in own},
         "RAGMESH_MODELS_DIR": str(home.path / "models"),
         "RAGMESH_IDENTITY_KEYS_FILE": str(home.identity_file),
     }
