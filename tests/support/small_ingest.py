@@ -238,6 +238,8 @@ class SmallVisibility:
 @dataclass
 class SmallEmbedder:
     faults: Faults = field(default_factory=Faults)
+    model_id: str = "small"
+    dimension: int = 1024
 
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         await self.faults.at("embed")
@@ -286,10 +288,16 @@ class SmallMesh:
     )
 
     def __post_init__(self) -> None:
-        self.submit = Submit(self.records, self.visibility, self.blobs, self.queue)
+        self.submit = Submit(
+            self.records, self.visibility, self.blobs, self.queue, embedding_model=self.embedder.model_id
+        )
         self.documents = Documents(self.records, self.visibility, self.blobs)
         self.collections = Collections(
-            self.records, self.vectors, self.visibility, embedding_model="small", dimension=1024
+            self.records,
+            self.vectors,
+            self.visibility,
+            embedding_model=self.embedder.model_id,
+            dimension=self.embedder.dimension,
         )
         self.sweeper = Sweeper(
             self.records, self.vectors, self.graph, self.visibility, self.blobs, self.queue,

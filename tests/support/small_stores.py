@@ -168,6 +168,7 @@ class SmallGraph:
 @dataclass(slots=True)
 class SmallEmbedder:
     faults: Faults = field(default_factory=Faults)
+    model_id: str = "bag-of-words"
 
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         await self.faults.at("embed")

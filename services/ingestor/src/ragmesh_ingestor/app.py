@@ -11,7 +11,7 @@ from ragmesh.ingestor.v1 import ingestor_pb2, ingestor_pb2_grpc
 from ragmesh_backends.blobs import layout as blobs_layout
 from ragmesh_backends.blobs.object_store import ObjectBlobs
 from ragmesh_backends.embeddings import weights
-from ragmesh_backends.embeddings.onnx import OnnxEmbedder
+from ragmesh_backends.embeddings.open import open_embedder
 from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
 from ragmesh_backends.queues.redis_jobs import RedisJobs
 from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
@@ -31,6 +31,7 @@ from ragmesh_ingestor.server.servicer import IngestorServicer
 from ragmesh_ingestor.settings import IngestorSettings, from_environment
 from ragmesh_servicekit.paging import PageTokens
 from ragmesh_servicekit.process import Process
+from ragmesh_servicekit.resilience.guard import Guard
 
 SERVICE = ingestor_pb2.DESCRIPTOR.services_by_name["IngestorService"].full_name
 
@@ -47,7 +48,7 @@ async def serve(settings: IngestorSettings) -> None:
             await Database.open(settings.records.sqlite_path(), [RECORDS_SCHEMA, GRAPH_SCHEMA])
         )
         records, graph = SqliteRecords(database), SqliteGraph(database)
-        blobs = ObjectBlobs.local(settings.blobs.folder())
+        blobs = await ObjectBlobs.open(settings.blobs, Guard("blobs"))
         await blobs_layout.check_layout(blobs)
         vectors = MilvusVectors(
             settings.vectors.url,
@@ -62,14 +63,13 @@ async def serve(settings: IngestorSettings) -> None:
         await require_durable(state)
         await redis_layout.open_layout(state)
         visibility, queue = RedisVisibility(state), RedisJobs(state, blocking)
-        embedding = settings.embedding
-        embedder = await OnnxEmbedder.open(embedding.models_dir, embedding.threads, embedding.max_tokens)
+        embedder = await open_embedder(settings.embedding, Guard("embeddings"))
         process.closing(embedder, embedder.close)
         await embedder.warm()
         parser = await process.enter(ParserPool(_child(settings), timeout_seconds=settings.chunking.parser_seconds))
         await parser.warm()
 
-        submit = Submit(records, visibility, blobs, queue)
+        submit = Submit(records, visibility, blobs, queue, embedding_model=embedder.model_id)
         documents = Documents(records, visibility, blobs)
         collections = Collections(
             records, vectors, visibility, embedding_model=embedder.model_id, dimension=embedder.dimension

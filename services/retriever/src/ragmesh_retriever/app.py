@@ -5,7 +5,7 @@ from __future__ import annotations
 from ragmesh.retriever.v1 import retriever_pb2, retriever_pb2_grpc
 from ragmesh_backends.caches.redis_cache import RedisCache
 from ragmesh_backends.embeddings.cached import CachedQueries
-from ragmesh_backends.embeddings.onnx import OnnxEmbedder
+from ragmesh_backends.embeddings.open import open_embedder
 from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
 from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
 from ragmesh_backends.redis.client import connect
@@ -18,6 +18,7 @@ from ragmesh_retriever.domain.search import Search
 from ragmesh_retriever.server.servicer import RetrieverServicer
 from ragmesh_retriever.settings import RetrieverSettings, from_environment
 from ragmesh_servicekit.process import Process
+from ragmesh_servicekit.resilience.guard import Guard
 
 SERVICE = retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"].full_name
 QUERY_CACHE_SECONDS = 3600
@@ -35,8 +36,7 @@ async def serve(settings: RetrieverSettings) -> None:
             await Database.open(settings.records.sqlite_path(), [RECORDS_SCHEMA, GRAPH_SCHEMA])
         )
         records, graph = SqliteRecords(database), SqliteGraph(database)
-        embedding = settings.embedding
-        embedder = await OnnxEmbedder.open(embedding.models_dir, embedding.threads, embedding.max_tokens)
+        embedder = await open_embedder(settings.embedding, Guard("embeddings"))
         process.closing(embedder, embedder.close)
         await embedder.warm()
         vectors = MilvusVectors(

@@ -35,6 +35,11 @@ class CachedQueries:
         self._embedder = embedder
         self._cache = cache
 
+    @property
+    def model_id(self) -> str:
+        """The embedder's."""
+        return self._embedder.model_id
+
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         """(dimension,), unit norm; the same as the embedder's."""
         key = hashlib.blake2b(f"{self._embedder.model_id}\n{text}".encode(), digest_size=16).hexdigest()

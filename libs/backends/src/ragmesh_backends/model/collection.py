@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from ragmesh_servicekit.errors import FailedPrecondition
+
 
 class Language(StrEnum):
     """The analyzer of the BM25 leg: how words are stemmed and which are dropped."""
@@ -53,6 +55,16 @@ class Collection:
     documents_pending: int = 0
     documents_failed: int = 0
     labels: dict[str, str] = field(default_factory=dict)
+
+    def require_model(self, model_id: str) -> None:
+        """FailedPrecondition unless this model made the collection's vectors: those of two models cannot be compared,
+        whatever their dimensions."""
+        made_by = self.spec.embedding_model
+        if made_by != model_id:
+            raise FailedPrecondition(
+                f"the vectors of the collection `{self.collection_id}` are of the embedding model {made_by}, and "
+                f"{model_id} is configured: configure that one again, or ingest into a new collection"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,8 +155,11 @@ class Blobs(Protocol):
 
 
 class Embedder(Protocol):
-    """(n, dimension) float32 rows of unit norm, one for each text in order."""
+    """(n, dimension) float32 rows of unit norm, one for each text in order. model_id: as collections name the one that
+    made their vectors."""
 
+    @property
+    def model_id(self) -> str: ...
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 

@@ -1,13 +1,14 @@
 """The first stage of a job: from its delivery to passages that can be embedded.
 
 A job that needs no work any more (its collection or document is gone, its version is active already) or cannot be
-done (its original is gone, its content cannot be parsed) ends here, without touching the others of its group.
+done (its original is gone, its content cannot be parsed, its collection's vectors are another model's) ends here,
+without touching the others of its group.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +32,7 @@ from ragmesh_ingestor.domain.entities import entities_of
 from ragmesh_ingestor.domain.originals import unpacked
 from ragmesh_ingestor.domain.passage import ParsedPassages, ParseFailure, ParseRequest
 from ragmesh_ingestor.domain.ports import Blobs, Parser, Records
-from ragmesh_servicekit.errors import Reason
+from ragmesh_servicekit.errors import FailedPrecondition, NotFound, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,10 @@ class Prepared:
 
 
 class Preparer:
-    def __init__(self, records: Records, blobs: Blobs, parser: Parser) -> None:
+    """embedding_model: the one that this mesh embeds with."""
+
+    def __init__(self, records: Records, blobs: Blobs, parser: Parser, embedding_model: str) -> None:
+        self._embedding_model = embedding_model
         self._records = records
         self._blobs = blobs
         self._parser = parser
@@ -120,7 +124,21 @@ class Preparer:
             for collection, versions in wanted.items()
             for version, record in (await self._records.get_versions(*collection, list(versions))).items()
         }
-        return [_located(one, found.get((one.job.tenant, one.job.collection_id, _version(one)))) for one in deliveries]
+        located = [
+            _located(one, found.get((one.job.tenant, one.job.collection_id, _version(one)))) for one in deliveries
+        ]
+        foreign = {collection: message for collection in wanted if (message := await self._refusal(*collection))}
+        return [_refused(one, foreign) if isinstance(one, Located) else one for one in located]
+
+    async def _refusal(self, tenant: str, collection_id: str) -> str:
+        """Why nothing may be embedded for the collection; empty when it may, or when the collection is gone."""
+        try:
+            (await self._records.get_collection(tenant, collection_id)).require_model(self._embedding_model)
+        except NotFound:
+            return ""
+        except FailedPrecondition as error:
+            return error.message
+        return ""
 
     async def prepare(self, located: Sequence[Located], taken_at: float) -> list[Prepared | Ended | Interrupted]:
         """Passages of each document, in order. Raises Unavailable when blobs or the parser do not answer."""
@@ -163,6 +181,14 @@ def _located(delivery: Delivery, record: VersionRecord | None) -> Located | Ende
             return Ended(delivery, JobState.CANCELLED, message="the document was deleted or sent again")
         case VersionState.FAILED:
             return Ended(delivery, JobState.DEAD_LETTERED, Reason.CONTENT_INVALID, record.failure)
+
+
+def _refused(one: Located, foreign: Mapping[tuple[str, str], str]) -> Located | Ended:
+    """What is active already needs no model."""
+    message = foreign.get((one.delivery.job.tenant, one.delivery.job.collection_id))
+    if message is None or one.record.state is not VersionState.PENDING:
+        return one
+    return Ended(one.delivery, JobState.DEAD_LETTERED, Reason.STATE_CONFLICT, message, recorded=False)
 
 
 def _prepared(

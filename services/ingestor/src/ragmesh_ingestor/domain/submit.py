@@ -63,12 +63,14 @@ class Submit:
         blobs: Blobs,
         queue: Queue,
         *,
+        embedding_model: str,
         max_content_bytes: int = media.MAX_CONTENT_BYTES,
     ) -> None:
         self._records = records
         self._visibility = visibility
         self._blobs = blobs
         self._queue = queue
+        self._embedding_model = embedding_model
         self._max_content_bytes = max_content_bytes
 
     async def __call__(
@@ -85,11 +87,13 @@ class Submit:
         """One job for each document, in order; all are taken or none.
 
         fields: what to call each document in a refusal (`documents[3]`); None for a single one.
-        Raises InvalidArgument naming the document and the limit; NotFound: no such collection; Aborted: the
+        Raises InvalidArgument naming the document and the limit; NotFound: no such collection;
+        FailedPrecondition: its vectors are another model's; Aborted: the
         request_id was used with another payload; Unavailable: a store does not answer, try again (with the same
         request_id, so that nothing is taken twice).
         """
         collection = await self._records.get_collection(identity.tenant, collection_id)
+        collection.require_model(self._embedding_model)
         checked = await self._check(documents, fields)
         digest = _digest(collection_id, checked)
         if request_id:

@@ -85,7 +85,7 @@ class Worker:
         self._queue = queue
         self._records = records
         self._embedder = embedder
-        self._preparer = Preparer(records, blobs, parser)
+        self._preparer = Preparer(records, blobs, parser, embedder.model_id)
         self._storer = Storer(records, vectors, graph, visibility, blobs)
         self._settings = settings or WorkerSettings()
         self._owned: dict[str, Delivery] = {}

@@ -60,8 +60,10 @@ class Graph(Protocol):
 
 
 class Embedder(Protocol):
-    """The model that the collections were embedded with."""
+    """The embedding model that is configured. model_id: as collections name the one that made their vectors."""
 
+    @property
+    def model_id(self) -> str: ...
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         """The unit vector (dimension,) of a question."""
         ...

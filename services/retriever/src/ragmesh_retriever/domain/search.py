@@ -127,6 +127,7 @@ class Search:
         limit = max(LEG_LIMIT, request.top_k)
 
         async def dense() -> tuple[NDArray[np.float32], list[ScoredChunk]]:
+            collection.require_model(self._embedder.model_id)
             vector = await legs.timed("embed", self._embedder.embed_query(request.query))
             if vector.shape != (collection.spec.dimension,):
                 raise FailedPrecondition(

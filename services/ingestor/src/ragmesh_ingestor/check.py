@@ -1,0 +1,189 @@
+"""`python -m ragmesh_ingestor.check`: looks at the embedding model and the stores that the environment names, changes
+nothing, and prints a JSON list of findings. `ragmesh doctor` runs it: the command line itself knows no store.
+
+A store whose variable is not set is not looked at. Every look has LOOK_SECONDS; all are taken at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import structlog
+
+from ragmesh_backends.blobs import layout as blobs_layout
+from ragmesh_backends.blobs.object_store import ObjectBlobs
+from ragmesh_backends.embeddings import cache, weights
+from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA
+from ragmesh_backends.records.keys import KEYS_SCHEMA
+from ragmesh_backends.records.sqlite import RECORDS_SCHEMA
+from ragmesh_backends.redis import layout as redis_layout
+from ragmesh_backends.redis.client import connect
+from ragmesh_backends.sqlite.inspection import component_versions, expected_indexes
+from ragmesh_backends.store_settings import VectorsSettings
+from ragmesh_backends.vectors.inspection import found_indexes
+from ragmesh_servicekit.errors import FailedPrecondition, MeshError
+from ragmesh_servicekit.settings import SettingsError, load
+
+LOOK_SECONDS = 6.0
+SHOWN = 3
+"""Collections named in one finding."""
+
+OK, WARNING, ERROR = "ok", "warning", "error"
+Look = Callable[[Mapping[str, str]], Awaitable[list["Finding"]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """check: what was looked at. what: what is the case. cure: what to do; empty when all is well."""
+
+    check: str
+    level: str
+    what: str
+    cure: str = ""
+
+
+async def model(environ: Mapping[str, str]) -> list[Finding]:
+    """The weights are there and are the official ones; the graph that is built from them is whole or not built."""
+    if environ.get("RAGMESH_EMBEDDING_URL"):
+        return [Finding("model", OK, "embeddings come from RAGMESH_EMBEDDING_URL")]
+    try:
+        path = weights.installed().weights
+    except FailedPrecondition as error:
+        return [Finding("model", ERROR, error.message, "install ragmesh again (`make install`)")]
+    digest = await asyncio.to_thread(_sha256, path)
+    if digest != weights.WEIGHTS_SHA256:
+        what = f"{path} has SHA-256 {digest[:12]}…, not {weights.WEIGHTS_SHA256[:12]}… of the official release"
+        return [Finding("model", ERROR, what, "install ragmesh again (`make install`)")]
+    graph = Path(environ.get("RAGMESH_MODELS_DIR") or ".") / cache.GRAPH_NAME
+    if await asyncio.to_thread(graph.exists) and not await asyncio.to_thread(cache.is_good, graph):
+        return [Finding("model", WARNING, f"{graph} is damaged", "nothing: the next start builds it again")]
+    built = "its graph is built" if graph.exists() else "its graph is built by the next start"
+    return [Finding("model", OK, f"{weights.MODEL_NAME}: the official weights; {built}")]
+
+
+async def records(environ: Mapping[str, str]) -> list[Finding]:
+    """Schema versions of the SQLite file."""
+    path = _sqlite(environ)
+    if path is None:
+        return []
+    versions = await asyncio.to_thread(component_versions, path, (RECORDS_SCHEMA, KEYS_SCHEMA, GRAPH_SCHEMA))
+    newer = [v for v in versions if v.found > v.known]
+    older = [v for v in versions if v.found < v.known]
+    if newer:
+        what = f"{path}: {', '.join(f'{v.component} has schema version {v.found}, known is {v.known}' for v in newer)}"
+        return [Finding("records", ERROR, what, "run the newer ragmesh that wrote it, or restore a backup")]
+    shown = ", ".join(f"{v.component} {v.found}" for v in versions)
+    note = "; the next start brings it forward" if older else ""
+    return [Finding("records", OK, f"schema versions: {shown}{note}")]
+
+
+async def state(environ: Mapping[str, str]) -> list[Finding]:
+    """The layout of the Redis for state."""
+    if not environ.get("RAGMESH_STATE_URL"):
+        return []
+    client = connect(environ["RAGMESH_STATE_URL"])
+    try:
+        found = await redis_layout.require_known_layout(client)
+    finally:
+        await client.aclose()
+    return [Finding("state", OK, "no layout yet; the ingestor sets it" if found is None else f"layout {found}")]
+
+
+async def blobs(environ: Mapping[str, str]) -> list[Finding]:
+    """The layout of a folder of blobs."""
+    folder = _after("file:", environ.get("RAGMESH_BLOBS_URL", ""))
+    if folder is None or not await asyncio.to_thread(folder.is_dir):
+        return []
+    found = await blobs_layout.require_known_layout(ObjectBlobs.local(folder))
+    return [Finding("blobs", OK, "no layout yet; the ingestor sets it" if found is None else f"layout {found}")]
+
+
+async def indexes(environ: Mapping[str, str]) -> list[Finding]:
+    """Every collection of the record has its index, of a known layout and with no fewer rows than searches show."""
+    path = _sqlite(environ)
+    if path is None or not environ.get("RAGMESH_VECTORS_URL"):
+        return []
+    expected = await asyncio.to_thread(expected_indexes, path)
+    settings = load(VectorsSettings, environ)
+    names = [index.name for index in expected]
+    found = {
+        index.name: index
+        for index in await found_indexes(settings.url, names, timeout_seconds=LOOK_SECONDS - 1, token=settings.token)
+    }
+    newer = [index.newer for index in found.values() if index.newer]
+    missing = [f"{e.collection_id} of {e.tenant}" for e in expected if e.name not in found]
+    short = [
+        f"{e.collection_id} of {e.tenant} ({rows} of {e.chunks})"
+        for e in expected
+        if e.name in found and (rows := found[e.name].rows) is not None and rows < e.chunks
+    ]
+    findings = [Finding("indexes", ERROR, newer[0], "see above")] if newer else []
+    if missing:
+        what = f"no index in the vector store for {_some(missing)}"
+        findings.append(Finding("indexes", ERROR, what, "restore a backup, or delete the collection and ingest again"))
+    if short:
+        what = f"chunks are missing in the vector store: {_some(short)}"
+        findings.append(Finding("indexes", ERROR, what, "restore a backup, or ingest the collection's documents again"))
+    counted = f"{len(expected)} collection{'' if len(expected) == 1 else 's'}, each with its index and its chunks"
+    return findings or [Finding("indexes", OK, counted)]
+
+
+LOOKS: dict[str, Look] = {"model": model, "records": records, "state": state, "blobs": blobs, "indexes": indexes}
+
+
+async def look(environ: Mapping[str, str]) -> list[Finding]:
+    """All findings."""
+
+    async def bounded(name: str, one: Look) -> list[Finding]:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await one(environ)
+        except TimeoutError:
+            what = f"did not answer within {LOOK_SECONDS:g} s"
+            return [Finding(name, ERROR, what, "look at its log, and at the load of the machine")]
+        except FailedPrecondition as error:
+            return [Finding(name, ERROR, error.message, "see there")]
+        except (MeshError, SettingsError) as error:
+            return [Finding(name, ERROR, str(error), "see `ragmesh status` and its log")]
+
+    found = await asyncio.gather(*(bounded(name, one) for name, one in LOOKS.items()))
+    return [finding for findings in found for finding in findings]
+
+
+def _sqlite(environ: Mapping[str, str]) -> Path | None:
+    """The record file, when there is one."""
+    path = _after("sqlite:", environ.get("RAGMESH_RECORDS_URL", ""))
+    return path if path is not None and path.exists() else None
+
+
+def _after(scheme: str, url: str) -> Path | None:
+    return Path(url.removeprefix(scheme).removeprefix("//")) if url.startswith(scheme) else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def main() -> None:
+    """Print the findings; what the adapters log is not wanted."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    findings = asyncio.run(look(os.environ))
+    sys.stdout.write(json.dumps([asdict(finding) for finding in findings]))
+
+
+if __name__ == "__main__":
+    main()
