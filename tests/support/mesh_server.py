@@ -17,7 +17,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from ragmesh_servicekit.channel import MeshChannel, service_config
+from ragmesh_servicekit.channel import MeshChannel
+from ragmesh_servicekit.channel_options import service_config
 from ragmesh_servicekit.interceptors.registry import HandlerRegistry
 from ragmesh_servicekit.interceptors.server import DEFAULT_SECONDS, MeshServerInterceptor
 from ragmesh_servicekit.tokens import TokenMinter, TokenVerifier

@@ -12,7 +12,8 @@ from ragmesh.generator.v1 import generator_pb2
 from ragmesh.ingestor.v1 import ingestor_pb2
 from ragmesh.retriever.v1 import retriever_pb2
 from ragmesh_servicekit import identity
-from ragmesh_servicekit.channel import open_channel, repeatable_methods
+from ragmesh_servicekit.channel import open_channel
+from ragmesh_servicekit.channel_options import repeatable_methods
 from ragmesh_servicekit.errors import MeshError, NotFound, Unavailable
 from ragmesh_servicekit.identity import Identity
 from ragmesh_servicekit.tokens import TokenMinter

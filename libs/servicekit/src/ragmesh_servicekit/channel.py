@@ -9,9 +9,8 @@ factories that generated stubs use: simpler than four client interceptors, and c
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -19,9 +18,16 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 
-from ragmesh.common.v1 import options_pb2
 from ragmesh_servicekit import deadline, identity
+from ragmesh_servicekit.channel_options import (
+    READS,
+    channel_options,
+    methods_of,
+    repeatable_methods,
+    service_config,
+)
 from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Unavailable
+from ragmesh_servicekit.resilience.hedge import Hedge
 from ragmesh_servicekit.status import error_of_call
 from ragmesh_servicekit.telemetry import metrics, tracing
 from ragmesh_servicekit.tokens import METADATA_KEY, TokenMinter
@@ -30,83 +36,36 @@ MARGIN_SECONDS = 0.05
 """Kept back for the way home, so that the caller hears DEADLINE_EXCEEDED from us and not from its own clock."""
 
 DEFAULT_SECONDS = 30.0
-MESSAGE_BYTES = 20 * 1024 * 1024
 _EOF = cast(Any, grpc.aio).EOF  # its stubs do not have it
 _CORE_GAVE_UP = "Internal error from Core"  # grpc's own words
 T = TypeVar("T")
-REPEATABLE = {options_pb2.IDEMPOTENCY_READ, options_pb2.IDEMPOTENCY_REPEATABLE}
-
-
-def repeatable_methods(*services: ServiceDescriptor) -> list[dict[str, str]]:
-    """The names, as a service config has them, of methods that may be sent again. Of those only calls with one reply:
-    a stream that has begun cannot be repeated."""
-    return [
-        {"service": service.full_name, "method": method.name}
-        for service in services
-        for method in service.methods
-        if method.GetOptions().Extensions[options_pb2.method].idempotency in REPEATABLE
-        and not method.client_streaming
-        and not method.server_streaming
-    ]
-
-
-def service_config(repeatable: list[dict[str, str]]) -> str:
-    """round_robin; at most 3 attempts on UNAVAILABLE for repeatable methods, within the deadline, and a budget that a
-    failing replica does not exhaust but an outage does."""
-    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
-    if repeatable:
-        config["methodConfig"] = [
-            {
-                "name": repeatable,
-                "retryPolicy": {
-                    "maxAttempts": 3,
-                    "initialBackoff": "0.05s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-        config["retryThrottling"] = {"maxTokens": 1000, "tokenRatio": 1}
-    return json.dumps(config)
 
 
 def open_channel(target: str, role: str, minter: TokenMinter, *services: ServiceDescriptor) -> MeshChannel:
     """A channel to `target` (`dns:///name:port`, `ipv4:1.2.3.4:1,1.2.3.5:1`). `role` names the peer: the audience of
-    its tokens, and what errors call it. Must be made inside the running loop; close it."""
-    options = [
-        ("grpc.service_config", service_config(repeatable_methods(*services))),
-        ("grpc.enable_retries", 1),
-        ("grpc.max_receive_message_length", MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MESSAGE_BYTES),
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.http2.ping_timeout_ms", 3_000),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
-        ("grpc.dns_min_time_between_resolutions_ms", 5_000),
-        ("grpc.enable_http_proxy", 0),
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
-    return MeshChannel(grpc.aio.insecure_channel(target, options), role, minter)
+    its tokens, what its health is asked by, and what errors call it. Must be made inside the running loop; close it."""
+    config = service_config(repeatable_methods(*services), health_service=role)
+    reads = [f"/{method.containing_service.full_name}/{method.name}" for method in methods_of(services, READS)]
+    return MeshChannel(grpc.aio.insecure_channel(target, channel_options(config)), role, minter, hedged=reads)
 
 
 class MeshChannel:
-    """A channel for generated stubs. Replies: a coroutine for calls with one, a `ReplyStream` for calls with many."""
+    """A channel for generated stubs. Replies: a coroutine for calls with one, a `ReplyStream` for calls with many.
+    hedged: the methods, as the wire has them, that are sent to another replica as well when the first is late."""
 
-    def __init__(self, channel: grpc.aio.Channel, role: str, minter: TokenMinter) -> None:
+    def __init__(self, channel: grpc.aio.Channel, role: str, minter: TokenMinter, hedged: Iterable[str] = ()) -> None:
         self._channel = channel
         self._role = role
         self._minter = minter
+        self._hedged = frozenset(hedged)
 
     async def close(self) -> None:
         """End calls in flight and close."""
         await self._channel.close(None)
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        return self._single(method, self._channel.unary_unary(method, *args, **kwargs))
+        single = self._single(method, self._channel.unary_unary(method, *args, **kwargs))
+        return _hedged(single, Hedge(method)) if method in self._hedged else single
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         return self._single(method, self._channel.stream_unary(method, *args, **kwargs))
@@ -147,6 +106,13 @@ class MeshChannel:
         if caller is not None:
             metadata.add(METADATA_KEY, self._minter.mint(caller, self._role))
         return metadata
+
+
+def _hedged(single: Callable[..., Coroutine[Any, Any, Any]], hedge: Hedge) -> Callable[..., Any]:
+    async def hedged(request: Any, *, timeout: float | None = None) -> Any:
+        return await hedge.run(lambda: single(request, timeout=timeout))
+
+    return hedged
 
 
 class ReplyStream(AsyncIterator[Any]):
