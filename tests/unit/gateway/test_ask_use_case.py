@@ -22,7 +22,7 @@ from ragmesh_gateway.domain.answer import (
 )
 from ragmesh_gateway.domain.ask import Ask
 from ragmesh_servicekit import deadline
-from ragmesh_servicekit.errors import Internal, NotFound, Unavailable
+from ragmesh_servicekit.errors import Internal, NotFound, Reason, Unavailable
 
 DONE = Done(1, 1.0, 1)
 USUAL: tuple[AnswerEvent[str], ...] = (
@@ -62,7 +62,20 @@ class Words:
             self.closed = True
 
 
+class Scripts:
+    """A generator of several replicas: each call says the next script, the last one for good."""
+
+    def __init__(self, *scripts: Words) -> None:
+        self._scripts = scripts
+        self.calls = 0
+
+    def generate(self, question: Question, sources: Sequence[Source[str]]) -> AsyncIterator[AnswerEvent[str]]:
+        self.calls += 1
+        return self._scripts[min(self.calls, len(self._scripts)) - 1].generate(question, sources)
+
+
 FOUND = Found(("first", "second"), (3,))
+LOST = Unavailable.dependency("generator")
 
 
 async def test_the_whole_answer_is_the_fold_of_its_events() -> None:
@@ -120,3 +133,42 @@ async def test_a_search_leaves_half_of_the_time_to_the_model() -> None:
     with deadline.scope(10.0):
         await Ask(passages, Words(*USUAL)).answer(QUESTION)
     assert passages.left == pytest.approx(5.0, abs=0.5)
+
+
+async def test_a_generator_that_is_lost_is_replaced_and_nobody_sees_its_half() -> None:
+    scripts = Scripts(Words(Token("Half"), LOST), Words(LOST), Words(*USUAL))
+    ask: Ask[str] = Ask(Passages(FOUND), scripts)
+    assert (await ask.answer(QUESTION)).text == "One [1]."
+    assert scripts.calls == 3
+
+
+async def test_a_stream_goes_on_with_another_generator_only_before_its_first_word() -> None:
+    ask: Ask[str] = Ask(Passages(FOUND), Scripts(Words(LOST), Words(*USUAL)))
+    assert [event async for event in ask.stream(QUESTION)][-1] == DONE
+    begun = Scripts(Words(Token("Half"), LOST), Words(*USUAL))
+    with pytest.raises(Unavailable):
+        _ = [event async for event in Ask(Passages(FOUND), begun).stream(QUESTION)]
+    assert begun.calls == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("the model does not answer", reason=Reason.MODEL_UNAVAILABLE),
+        Unavailable("overloaded", reason=Reason.OVERLOADED),
+        Unavailable("draining", reason=Reason.DRAINING, retry_after_seconds=-1),
+        NotFound("no such collection"),
+    ],
+)
+async def test_what_a_model_did_wrong_is_not_asked_for_again(error: Exception) -> None:
+    scripts = Scripts(Words(error), Words(*USUAL))
+    with pytest.raises(type(error)):
+        await Ask(Passages(FOUND), scripts).answer(QUESTION)
+    assert scripts.calls == 1
+
+
+async def test_three_lost_generators_are_enough() -> None:
+    scripts = Scripts(Words(LOST))
+    with pytest.raises(Unavailable):
+        await Ask(Passages(FOUND), scripts).answer(QUESTION)
+    assert scripts.calls == 3
