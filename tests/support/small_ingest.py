@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from ragmesh_ingestor.domain.collections import Collections
 from ragmesh_ingestor.domain.documents import Documents
 from ragmesh_ingestor.domain.passage import ParsedPassages, ParseFailure, ParseRequest
 from ragmesh_ingestor.domain.passages import passages_of
+from ragmesh_ingestor.domain.ports import Embedder
 from ragmesh_ingestor.domain.submit import Submit
 from ragmesh_ingestor.domain.sweeper import Sweeper, SweeperSettings
 from ragmesh_ingestor.domain.worker import Worker, WorkerSettings
@@ -246,6 +248,13 @@ class SmallEmbedder:
         return np.stack([embed(text) for text in texts])
 
 
+class MeasuredEmbedder(Embedder, Protocol):
+    """An embedder whose collections can be made."""
+
+    @property
+    def dimension(self) -> int: ...
+
+
 class SmallParser:
     """The pure pipeline in this process, with words for word pieces."""
 
@@ -282,7 +291,7 @@ class SmallMesh:
     queue: SmallQueue = field(default_factory=SmallQueue)
     vectors: SmallVectors = field(default_factory=SmallVectors)
     visibility: SmallVisibility = field(default_factory=SmallVisibility)
-    embedder: SmallEmbedder = field(default_factory=SmallEmbedder)
+    embedder: MeasuredEmbedder = field(default_factory=SmallEmbedder)
     worker_settings: WorkerSettings = field(
         default_factory=lambda: WorkerSettings(visibility_lag_seconds=0.0, block_seconds=0.05, heartbeat_seconds=0.02)
     )
@@ -333,9 +342,17 @@ class SmallMesh:
 
 
 @asynccontextmanager
-async def small_mesh(folder: Path) -> AsyncIterator[SmallMesh]:
+async def small_mesh(
+    folder: Path, *, blobs: ObjectBlobs | None = None, embedder: MeasuredEmbedder | None = None
+) -> AsyncIterator[SmallMesh]:
+    """blobs: in the folder when None. embedder: a small one when None."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             await Database.open(folder / "mesh.db", [RECORDS_SCHEMA, GRAPH_SCHEMA])
         )
-        yield SmallMesh(SqliteRecords(database), SqliteGraph(database), ObjectBlobs.local(folder / "blobs"))
+        yield SmallMesh(
+            SqliteRecords(database),
+            SqliteGraph(database),
+            blobs or ObjectBlobs.local(folder / "blobs"),
+            embedder=embedder or SmallEmbedder(),
+        )
