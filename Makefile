@@ -78,6 +78,22 @@ test: .venv/.dev ## every test that needs no more than this machine
 test-unit: .venv/.dev ## unit and contract tests only
 	@$(BIN)/pytest tests/unit tests/contract
 
+.PHONY: test-s3
+test-s3: .venv/.dev ## what needs an S3 server: RAGMESH_TEST_S3_ENDPOINT, _BUCKET, _ACCESS_KEY, _SECRET_KEY
+	@for name in ENDPOINT BUCKET ACCESS_KEY SECRET_KEY; do variable=RAGMESH_TEST_S3_$$name; \
+	  test -n "$${!variable:-}" || { echo "$$variable: must be set: an S3 server, a bucket there and its key"; exit 1; }; done
+	@$(BIN)/pytest tests/contract/blobs tests/integration/ingestor tests/e2e/test_blobs_in_s3.py -k s3
+
+RELIABILITY := PYTHONPATH=tests $(BIN)/python -m reliability.run
+
+.PHONY: test-reliability
+test-reliability: .venv/.dev ## faults under load, the short set (5 minutes; CASE=name for one)
+	@$(RELIABILITY) --set short $(if $(CASE),--case $(CASE))
+
+.PHONY: test-reliability-full
+test-reliability-full: .venv/.dev ## faults under load, 3,000 requests a case (an hour and a half; CASE=name for one)
+	@$(RELIABILITY) --set full $(if $(CASE),--case $(CASE))
+
 # -- check -----------------------------------------------------------------------------------------
 
 SOURCES := libs services cli tests
@@ -92,7 +108,7 @@ lint: .venv/.dev ## format and lint
 
 .PHONY: types
 types: .venv/.dev ## mypy, strict
-	@$(BIN)/mypy libs/servicekit/src libs/backends/src services/gateway/src services/retriever/src services/generator/src services/ingestor/src cli/src tests/support
+	@$(BIN)/mypy libs/servicekit/src libs/backends/src services/gateway/src services/retriever/src services/generator/src services/ingestor/src cli/src tests/support tests/reliability
 
 .PHONY: rooms
 rooms: .venv/.dev ## the import rules
