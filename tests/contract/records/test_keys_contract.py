@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,13 +13,19 @@ import pytest
 
 from ragmesh_backends.model.key import KeyRecord
 from ragmesh_backends.records.keys import KEYS_SCHEMA, SqliteKeys
+from ragmesh_backends.records.neo4j import Neo4jKeys
+from ragmesh_backends.records.neo4j.schema import KEYS_NODES
 from ragmesh_backends.sqlite.database import Database
 from ragmesh_servicekit.errors import AlreadyExists, NotFound, Reason
+from support import neo4j
 
+Keys = SqliteKeys | Neo4jKeys
+RUN = secrets.token_hex(4)
+ACME, OTHER = f"acme-{RUN}", f"other-{RUN}"
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 KEY = KeyRecord(
-    key_id="k1",
-    tenant="acme",
+    key_id=f"k1-{RUN}",
+    tenant=ACME,
     principal="user:ann",
     name="laptop; DROP TABLE api_keys",
     scopes=frozenset({"documents:write", "search"}),
@@ -28,45 +36,60 @@ KEY = KeyRecord(
 )
 
 
-@pytest.fixture(params=["sqlite"])
-async def keys(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteKeys]:
-    assert request.param == "sqlite"
-    async with await Database.open(tmp_path / "mesh.db", [KEYS_SCHEMA]) as database:
-        yield SqliteKeys(database, clock=lambda: NOW)
+@pytest.fixture(params=["sqlite", pytest.param("neo4j", marks=neo4j.needed)])
+async def keys(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Keys]:
+    if request.param == "sqlite":
+        async with await Database.open(tmp_path / "mesh.db", [KEYS_SCHEMA]) as database:
+            yield SqliteKeys(database, clock=lambda: NOW)
+        return
+    neo4j.require()
+    async with neo4j.opened(KEYS_NODES) as client:
+        try:
+            yield Neo4jKeys(client, clock=lambda: NOW)
+        finally:
+            await neo4j.forget_tenants(ACME, OTHER)
 
 
-async def test_a_key_comes_back_as_it_was_put(keys: SqliteKeys) -> None:
+async def test_a_key_comes_back_as_it_was_put(keys: Keys) -> None:
     await keys.put(KEY)
     await keys.put(KEY)  # again is fine
-    assert await keys.get("k1") == KEY
+    assert await keys.get(KEY.key_id) == KEY
 
 
-async def test_a_key_is_never_overwritten(keys: SqliteKeys) -> None:
+async def test_a_key_is_never_overwritten(keys: Keys) -> None:
     await keys.put(KEY)
     with pytest.raises(AlreadyExists):
-        await keys.put(replace(KEY, tenant="other"))
-    assert (await keys.get("k1")).tenant == "acme"
+        await keys.put(replace(KEY, tenant=OTHER))
+    assert (await keys.get(KEY.key_id)).tenant == ACME
 
 
-async def test_an_unknown_key_is_not_found(keys: SqliteKeys) -> None:
+async def test_of_two_gateways_that_install_one_key_at_once_both_succeed_and_of_two_keys_one_does(keys: Keys) -> None:
+    await asyncio.gather(keys.put(KEY), keys.put(KEY))
+    rivals = [replace(KEY, key_id=f"k3-{RUN}", principal=f"user:{n}") for n in range(2)]
+    results = await asyncio.gather(*(keys.put(rival) for rival in rivals), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["AlreadyExists", "NoneType"]
+    assert await keys.get(f"k3-{RUN}") == rivals[results.index(None)]
+
+
+async def test_an_unknown_key_is_not_found(keys: Keys) -> None:
     with pytest.raises(NotFound) as caught:
         await keys.get("nope")
     assert caught.value.reason is Reason.KEY_NOT_FOUND
 
 
-async def test_keys_are_listed_for_one_tenant_in_pages(keys: SqliteKeys) -> None:
+async def test_keys_are_listed_for_one_tenant_in_pages(keys: Keys) -> None:
     for key_id in ("c", "a", "b"):
-        await keys.put(replace(KEY, key_id=key_id))
-    await keys.put(replace(KEY, key_id="aa", tenant="other"))
-    assert [k.key_id for k in await keys.list("acme", "", 2)] == ["a", "b"]
-    assert [k.key_id for k in await keys.list("acme", "b", 2)] == ["c"]
+        await keys.put(replace(KEY, key_id=f"{key_id}-{RUN}"))
+    await keys.put(replace(KEY, key_id=f"aa-{RUN}", tenant=OTHER))
+    assert [k.key_id for k in await keys.list(ACME, "", 2)] == [f"a-{RUN}", f"b-{RUN}"]
+    assert [k.key_id for k in await keys.list(ACME, f"b-{RUN}", 2)] == [f"c-{RUN}"]
 
 
-async def test_a_revoked_key_keeps_its_first_time_and_only_its_tenant_revokes_it(keys: SqliteKeys) -> None:
+async def test_a_revoked_key_keeps_its_first_time_and_only_its_tenant_revokes_it(keys: Keys) -> None:
     await keys.put(KEY)
     with pytest.raises(NotFound):
-        await keys.revoke("other", "k1")
-    assert (await keys.get("k1")).revoked_at is None
-    assert (await keys.revoke("acme", "k1")).revoked_at == NOW
-    await keys.put(replace(KEY, key_id="k2", revoked_at=NOW - timedelta(days=1)))
-    assert (await keys.revoke("acme", "k2")).revoked_at == NOW - timedelta(days=1)
+        await keys.revoke(OTHER, KEY.key_id)
+    assert (await keys.get(KEY.key_id)).revoked_at is None
+    assert (await keys.revoke(ACME, KEY.key_id)).revoked_at == NOW
+    await keys.put(replace(KEY, key_id=f"k2-{RUN}", revoked_at=NOW - timedelta(days=1)))
+    assert (await keys.revoke(ACME, f"k2-{RUN}")).revoked_at == NOW - timedelta(days=1)
