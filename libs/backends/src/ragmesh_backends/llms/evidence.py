@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ragmesh_backends.llms.question import Question, terms
 from ragmesh_backends.model.generation import Passage
@@ -45,6 +46,9 @@ TOO_MUCH_ALIKE = 0.7
 MAX_SENTENCE_WORDS = 70
 MAX_EVIDENCE = 64
 """Sentences that the choice looks at; it compares them with each other, so their number is bounded."""
+
+REMEMBERED_PASSAGES = 1024
+"""Passages whose sentences are kept, some 5 kB each: finding them takes most of the time of an answer."""
 
 MIN_FRAGMENT_WORDS = 6
 """A line without a final stop and with fewer words is a heading or a label, not a sentence."""
@@ -106,10 +110,19 @@ class Candidate:
 
 def candidates(passage: Passage) -> list[Candidate]:
     """The sentences of a passage that can be quoted, in order. Labels, questions and overlong ones cannot."""
-    found: list[Candidate] = []
-    title = frozenset(terms(passage.title))
+    return [Candidate(passage, *read) for read in _read(passage.title, passage.text)]
+
+
+_Read = tuple[int, str, tuple[str, ...], frozenset[str], frozenset[str], bool]
+"""A Candidate but for its passage."""
+
+
+@lru_cache(maxsize=REMEMBERED_PASSAGES)
+def _read(title_text: str, text_of_passage: str) -> tuple[_Read, ...]:
+    found: list[_Read] = []
+    title = frozenset(terms(title_text))
     previous: frozenset[str] = frozenset()
-    for position, sentence in enumerate(sentences(passage.text)):
+    for position, sentence in enumerate(sentences(text_of_passage)):
         text = quotable(sentence.text)
         own = terms(text)
         length = len(text.split())
@@ -117,9 +130,9 @@ def candidates(passage: Passage) -> list[Candidate]:
         label = len(own) < 2 or _EMPHASISED.fullmatch(sentence.text) or text.endswith((":", "?"))
         if whole and not label and length <= MAX_SENTENCE_WORDS:
             context = title | frozenset(terms(sentence.heading))
-            found.append(Candidate(passage, position, text, own, context, previous, bool(_BACK.match(text))))
+            found.append((position, text, own, context, previous, bool(_BACK.match(text))))
         previous = frozenset(own)
-    return found
+    return tuple(found)
 
 
 def weigh(question: Question, found: Sequence[Candidate]) -> tuple[list[Evidence], dict[str, float]]:

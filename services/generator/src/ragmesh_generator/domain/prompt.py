@@ -39,7 +39,20 @@ _FENCE_LIKE = re.compile(
 )
 _ROLE_MARK = re.compile(r"\[(?=/?(?:INST|SYS|SYSTEM)\])", re.IGNORECASE)
 # Joiners stay: they shape letters of many scripts and emoji.
-_KEPT_INVISIBLE = {"\n", "\t", "\u200c", "\u200d"}
+_KEPT_INVISIBLE = frozenset(map(ord, "\n\t\u200c\u200d"))
+
+
+class _Seen(dict[int, int | None]):
+    """What becomes of a character: None for one that controls or cannot be seen. Filled as characters are met
+    (str.translate asks for each), so bounded by the alphabets in use."""
+
+    def __missing__(self, code: int) -> int | None:
+        hidden = code not in _KEPT_INVISIBLE and unicodedata.category(chr(code)) in {"Cc", "Cf"}
+        seen = self[code] = None if hidden else code
+        return seen
+
+
+_SEEN = _Seen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +69,7 @@ class Prompt:
 def neutral(text: str, key: str) -> str:
     """The text with nothing in it that could end a fence or hide: no control or invisible characters, `<` of
     fence-like tags and of template marks as `‹`, `[` of `[INST]` as `(`, and never the key."""
-    seen = "".join(
-        c for c in text.replace("\r\n", "\n") if c in _KEPT_INVISIBLE or unicodedata.category(c) not in {"Cc", "Cf"}
-    )
+    seen = text.translate(_SEEN)  # the CR of a CRLF among them
     while key in seen:
         seen = seen.replace(key, "")
     return _ROLE_MARK.sub("(", _FENCE_LIKE.sub("‹", seen))
