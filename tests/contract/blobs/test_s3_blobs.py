@@ -7,14 +7,16 @@ import socket
 from dataclasses import replace
 
 import pytest
+from obstore.exceptions import GenericError
 
 from ragmesh_backends.blobs.object_store import ObjectBlobs
+from ragmesh_backends.blobs.refusals import unavailable
 from ragmesh_backends.blobs.remote_store import remote_store
 from ragmesh_backends.store_settings import BlobsSettings
 from ragmesh_servicekit import deadline
 from ragmesh_servicekit.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from ragmesh_servicekit.resilience.guard import Guard
-from ragmesh_servicekit.settings import SettingsError
+from ragmesh_servicekit.settings import SettingsError, load
 from support.s3 import s3_settings
 
 LOCAL = BlobsSettings(
@@ -95,6 +97,14 @@ async def test_stores_of_two_prefixes_of_one_bucket_do_not_see_each_other() -> N
         await other.get("t/1")
     assert [key async for key in one.list_prefix("t")] == ["t/1"]
     assert await one.delete_prefix("t") == 1
+
+
+async def test_a_key_that_is_missing_or_half_of_one_is_named() -> None:
+    asked_for_a_role = GenericError("Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token")
+    assert "RAGMESH_BLOBS_S3_ACCESS_KEY" in unavailable(asked_for_a_role).message
+    environment = {"RAGMESH_BLOBS_URL": "s3://bucket", "RAGMESH_BLOBS_S3_ACCESS_KEY": "id"}
+    with pytest.raises(SettingsError, match="RAGMESH_BLOBS_S3_SECRET_KEY"):
+        load(BlobsSettings, environment)
 
 
 @pytest.mark.parametrize("url", ["s3:", "s3://", "/folder", "file:relative", "ftp://host/x", "s3://bucket/a?b=c"])

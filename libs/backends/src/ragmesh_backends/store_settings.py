@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ragmesh_servicekit.settings import SettingsError, setting
 
@@ -13,11 +14,36 @@ def _http_url(value: str) -> None:
         raise ValueError("must start with http:// or https://")
 
 
+_NEO4J_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
+
+
+def _records_url(value: str) -> None:
+    if value.startswith("sqlite:"):
+        return
+    url = urlsplit(value)
+    if url.username is not None:  # not a ValueError: the value, which may hold a password, would be shown
+        raise SettingsError(["RAGMESH_RECORDS_URL: must not hold a user; set RAGMESH_RECORDS_USER and _PASSWORD"])
+    if url.scheme not in _NEO4J_SCHEMES or not url.hostname:
+        raise ValueError("must be `sqlite:/path/to/file`, `neo4j://host:port` or `bolt://host:port` (with TLS: `+s`)")
+
+
 @dataclass(frozen=True, slots=True)
 class RecordsSettings:
     """The record store, which holds the graph as well."""
 
-    url: str = setting("RAGMESH_RECORDS_URL", doc="The record and graph store: `sqlite:/path/to/file`, for one host.")
+    url: str = setting(
+        "RAGMESH_RECORDS_URL",
+        doc="The record and graph store: `sqlite:/path/to/file`, for one host, or Neo4j: `neo4j://host:7687`, "
+        "`bolt://host:7687`, with TLS `neo4j+s://` or `bolt+s://`.",
+        check=_records_url,
+    )
+    user: str = setting("RAGMESH_RECORDS_USER", "neo4j", doc="Neo4j's user.")
+    password: str = setting("RAGMESH_RECORDS_PASSWORD", "", doc="Neo4j's password; none: no sign-in.", secret=True)
+    database: str = setting("RAGMESH_RECORDS_DATABASE", "", doc="Neo4j's database; empty: the user's own default.")
+
+    def is_neo4j(self) -> bool:
+        """Whether the store is a Neo4j server."""
+        return not self.url.startswith("sqlite:")
 
     def sqlite_path(self) -> Path:
         """The file. Raises SettingsError for another kind of store."""
@@ -83,6 +109,10 @@ class BlobsSettings:
     )
     s3_secret_key: str = setting("RAGMESH_BLOBS_S3_SECRET_KEY", "", doc="The key itself.", secret=True)
 
+    def __post_init__(self) -> None:
+        if bool(self.s3_access_key) != bool(self.s3_secret_key):
+            raise SettingsError(["RAGMESH_BLOBS_S3_ACCESS_KEY, RAGMESH_BLOBS_S3_SECRET_KEY: set both or neither"])
+
     def folder(self) -> Path:
         """The folder. Raises SettingsError for another kind of store."""
         return _path(self.url, "file:", "RAGMESH_BLOBS_URL")
@@ -125,7 +155,7 @@ class EmbeddingSettings:
         doc="Texts are cut at so many characters before they go to the API; 0 sends them whole, and a document with "
         "a passage that is too long for the model fails, saying so.",
         minimum=0,
-        maximum=1_000_000,
+        maximum=100_000,
     )
     encoding: str = setting(
         "RAGMESH_EMBEDDING_ENCODING",

@@ -25,6 +25,10 @@ _KEY = {
 }
 
 
+_AWS_METADATA = "http://169.254.169.254/"
+"""Where the driver asks for a role when it was given no key."""
+
+
 def code_of(error: BaseException) -> str:
     """The store's own word for the failure, empty when it sent none (a HEAD has no body, a folder has no codes)."""
     found = _CODE.search(str(error))
@@ -50,6 +54,10 @@ def unavailable(error: BaseException) -> Unavailable:
         )
     if code in _REGION:
         return _refusal("region", "the bucket of the blobs store is in another region; see RAGMESH_BLOBS_S3_REGION")
+    if _AWS_METADATA in str(error):
+        return _refusal(
+            "key", "there is no key for the blobs store; see RAGMESH_BLOBS_S3_ACCESS_KEY, or give the process a role"
+        )
     if "No space left" in str(error):
         return _refusal("disk", "the disk of the blobs store is full")
     return Unavailable.dependency("blobs")
