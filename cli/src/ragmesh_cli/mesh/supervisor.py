@@ -16,6 +16,7 @@ from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home, HomeLock
 from ragmesh_cli.mesh.child import OPERATOR_MUST_MEND, Child
 from ragmesh_cli.mesh.health import is_ready
+from ragmesh_cli.mesh.patience import Patience
 from ragmesh_cli.mesh.plan import Plan, Service
 from ragmesh_cli.stores import milvus_lite, redis_server
 from ragmesh_cli.stores.command import StoreCommand
@@ -25,8 +26,6 @@ STORE_READY_SECONDS = 30.0
 SERVICE_READY_SECONDS = 120.0  # the first start builds the embedding graph
 SERVICE_GRACE_SECONDS = 40.0
 STORE_GRACE_SECONDS = 15.0
-BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-HEALTHY_AFTER_SECONDS = 60.0
 POLL_SECONDS = 0.05
 
 Say = Callable[[str], None]
@@ -146,14 +145,11 @@ class Supervisor:
         self._watchers.append(asyncio.create_task(self._keep(child, ready), name=f"watch-{child.name}"))
 
     async def _keep(self, child: Child, ready: Callable[[float], Awaitable[None]]) -> None:
-        failures = 0
+        patience = Patience()
         while True:
             code = await child.wait()
-            if time.monotonic() - child.started_at > HEALTHY_AFTER_SECONDS:
-                failures = 0
-            pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
-            failures += 1
-            self._say(f"{child.why_it_ended(code)}; restarting in {pause:g} s")
+            pause = patience.pause_seconds(code, time.monotonic() - child.started_at)
+            self._say(f"{child.why_it_ended(code)}; restarting {f'in {pause:g} s' if pause else 'at once'}")
             self._write_state()
             await asyncio.sleep(pause)
             try:
