@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grpc
+import grpc.aio
 import pytest
 from google.rpc import error_details_pb2
 
@@ -13,6 +15,7 @@ from ragmesh_servicekit.status import (
     MAX_DETAILS_BYTES,
     PUSHBACK_KEY,
     encode,
+    error_of_call,
     grpc_code,
     to_mesh_error,
     trailing_metadata,
@@ -62,3 +65,12 @@ def test_a_wait_becomes_push_back(after: float | None, pushback: str | None) -> 
 
 def test_text_that_is_not_utf_8_does_not_break_the_status() -> None:
     assert encode(InvalidArgument("bad \udcff name")).message == "bad ? name"
+
+
+@pytest.mark.parametrize("after", [None, 7.0])
+def test_a_failed_model_is_not_asked_again_by_a_channel_and_the_wait_is_still_told(after: float | None) -> None:
+    error = Unavailable("the model stopped", reason=Reason.MODEL_UNAVAILABLE, retry_after_seconds=after)
+    trailing = trailing_metadata(error)
+    assert dict(trailing)[PUSHBACK_KEY] == "-1"
+    call = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing))
+    assert error_of_call(call).retry_after_seconds == (7.0 if after else -1)

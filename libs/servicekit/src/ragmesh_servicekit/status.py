@@ -25,6 +25,9 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 MAX_MESSAGE_BYTES = 600
 MAX_DETAILS_BYTES = 3000
 
+_PAID_FOR = {Reason.MODEL_UNAVAILABLE, Reason.MODEL_REFUSED}
+"""A model was asked, and asking it again costs again: no channel's retry may do that behind the caller's back."""
+
 _CLASSES: dict[Code, type[MeshError]] = {
     cls.code: cls for cls in MeshError.__subclasses__() if cls.__module__ == errors.__name__
 }
@@ -76,8 +79,10 @@ def _cut(text: str, max_bytes: int = MAX_MESSAGE_BYTES) -> str:
 def trailing_metadata(error: MeshError) -> tuple[tuple[str, str | bytes], ...]:
     """What travels behind a failed call: the rich status, and the push-back that the channel's retries honour."""
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, encode(error).SerializeToString())]
-    if error.retry_after_seconds is not None:
-        after = error.retry_after_seconds
+    after = error.retry_after_seconds
+    if error.reason in _PAID_FOR:
+        after = -1
+    if after is not None:
         metadata.append((PUSHBACK_KEY, "-1" if after < 0 else str(int(after * 1000))))
     return tuple(metadata)
 
@@ -94,7 +99,7 @@ def error_of_call(call: grpc.aio.AioRpcError, role: str = "") -> MeshError:
     details = trailing.get(DETAILS_KEY)
     decoded = _decode(details) if isinstance(details, bytes) else None
     if decoded is not None:
-        if trailing.get(PUSHBACK_KEY) == "-1":
+        if trailing.get(PUSHBACK_KEY) == "-1" and decoded.retry_after_seconds is None:
             decoded.retry_after_seconds = -1
         return decoded
     code, peer = call.code(), role or "service"
