@@ -133,8 +133,8 @@ def every_reply_is_foreseen(evidence: Evidence) -> Gate:
     return _count(promise, bad, len(evidence.operations))
 
 
-def dead_gateway_breaks_only_its_calls(evidence: Evidence) -> Gate:
-    """When a gateway dies its connections do: a call that must not be repeated may then end as a broken connection."""
+def lost_gateway_breaks_only_its_calls(evidence: Evidence) -> Gate:
+    """When a gateway dies or hangs, a call that must not be repeated may end as a broken connection."""
     allowed = {*GOOD, Verdict.TYPED, Verdict.BROKEN}
     bad = [o for o in evidence.operations if verdict(o) not in allowed]
     return _count("nothing hangs, nothing is wrong", bad, len(evidence.operations))

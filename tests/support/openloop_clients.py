@@ -57,6 +57,8 @@ CHANNEL_OPTIONS = [
 REST_ATTEMPTS = 4
 REST_BACKOFF_SECONDS = (0.05, 0.1, 0.2)
 CONNECT_SECONDS = 2.0
+READ_SECONDS = {Ask.SEARCH: 3.0, Ask.JOB: 3.0}
+"""How long REST waits for a byte before a repeatable call goes to the other gateway; an answer may take its time."""
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _PEER = re.compile(r"ipv4:([\d.:]+)")
 
@@ -157,7 +159,8 @@ def _code_name(code: object) -> str:
 
 class RestUser:
     """Keep-alive connections to all gateways, in turn. A gateway that cannot be connected to is left for the next one,
-    as nothing was sent. Repeatable calls are also sent again when the connection breaks or the answer is 503."""
+    as nothing was sent. Repeatable calls are also sent again when the connection breaks, nothing comes for
+    READ_SECONDS, or the answer is 503; but not when it was the model that failed, which would be asked and paid again."""
 
     def __init__(self, addresses: list[str], key: str, collection: str) -> None:
         self._bases = addresses
@@ -214,13 +217,16 @@ class RestUser:
         except httpx.TransportError as error:
             operation.code, operation.detail = "UNAVAILABLE", repr(error)
             return last or not repeatable
-        return last or operation.code != "UNAVAILABLE" or not repeatable
+        again = operation.code == "UNAVAILABLE" and not operation.reason.startswith("MODEL_")
+        return last or not repeatable or not again
 
     async def _call(self, operation: Operation) -> None:
         base = operation.gateway + self._path
         match operation.ask:
             case Ask.SEARCH:
-                reply = await self._http.post(base + ":search", json={"query": operation.question})
+                reply = await self._http.post(
+                    base + ":search", json={"query": operation.question}, timeout=self._timeout(operation)
+                )
                 self._answer(operation, reply, "hits")
             case Ask.ASK:
                 reply = await self._http.post(base + ":ask", json={"question": operation.question})
@@ -233,7 +239,12 @@ class RestUser:
                 self._answer(operation, reply, "")
                 operation.accepted_job = reply.json()["job_id"] if operation.code == "OK" else ""
             case _:
-                self._answer(operation, await self._http.get(f"{operation.gateway}/v1/jobs/{operation.job}"), "")
+                url = f"{operation.gateway}/v1/jobs/{operation.job}"
+                self._answer(operation, await self._http.get(url, timeout=self._timeout(operation)), "")
+
+    @staticmethod
+    def _timeout(operation: Operation) -> httpx.Timeout:
+        return httpx.Timeout(READ_SECONDS[operation.ask], connect=CONNECT_SECONDS)
 
     @staticmethod
     def _answer(operation: Operation, reply: httpx.Response, listed: str) -> None:
