@@ -16,7 +16,14 @@ from ragmesh_backends.embeddings.open import open_embedder
 from ragmesh_backends.embeddings.openai_embedder import OpenAIEmbedder
 from ragmesh_backends.store_settings import EmbeddingSettings
 from ragmesh_servicekit import deadline
-from ragmesh_servicekit.errors import DeadlineExceeded, FailedPrecondition, MeshError, Reason, Unavailable
+from ragmesh_servicekit.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    MeshError,
+    Reason,
+    Unavailable,
+)
 from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.settings import SettingsError, load
 from support.embeddings_server import Body, EmbeddingScript, EmbeddingsServer, bag_of_words, malformed
@@ -216,6 +223,13 @@ async def test_a_bad_request_is_the_texts_fault_only_when_another_text_passes() 
         assert isinstance(error, Unavailable)
         assert error.metadata["cause"] == "bad_request"
         await embedder.close()
+
+
+async def test_a_text_that_is_no_unicode_is_the_callers_fault(
+    server: EmbeddingsServer, embedder: OpenAIEmbedder
+) -> None:
+    assert isinstance(await failure(embedder, "half a pair \ud83c"), InvalidArgument)
+    assert not server.requests
 
 
 async def test_the_dimension_is_asked_once_and_then_expected() -> None:

@@ -22,7 +22,7 @@ from ragmesh_backends.openai_api.client import open_client
 from ragmesh_backends.openai_api.errors import BAD_REQUEST, ApiErrors
 from ragmesh_backends.openai_api.vectors import WrongReply, unit_vectors
 from ragmesh_servicekit import deadline
-from ragmesh_servicekit.errors import DeadlineExceeded, Reason, Unavailable
+from ragmesh_servicekit.errors import DeadlineExceeded, InvalidArgument, Reason, Unavailable
 from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.telemetry.metrics import EMBEDDING_TOKENS
 from ragmesh_servicekit.telemetry.tracing import span
@@ -171,6 +171,8 @@ class OpenAIEmbedder:
                 except WrongReply as error:
                     log.warning("embeddings.wrong_reply", cause=error.word, texts=len(texts))
                     raise _ERRORS.unavailable(error.word, error.sentence) from error
+                except UnicodeEncodeError as error:  # a str can hold lone surrogates, which no JSON text can
+                    raise InvalidArgument.field("text", "must be Unicode text without lone surrogates") from error
                 except (ValueError, RuntimeError) as error:  # neither JSON nor UTF-8; closed while it waited
                     self._require_open()
                     raise _ERRORS.unavailable("malformed", "gave an answer that could not be read") from error
