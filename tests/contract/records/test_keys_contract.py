@@ -14,7 +14,7 @@ import pytest
 from ragmesh_backends.model.key import KeyRecord
 from ragmesh_backends.records.keys import KEYS_SCHEMA, SqliteKeys
 from ragmesh_backends.records.neo4j import Neo4jKeys
-from ragmesh_backends.records.neo4j.schema import KEYS_NODES
+from ragmesh_backends.records.neo4j.schema import NEO4J_KEYS_SCHEMA
 from ragmesh_backends.sqlite.database import Database
 from ragmesh_servicekit.errors import AlreadyExists, NotFound, Reason
 from support import neo4j
@@ -43,7 +43,7 @@ async def keys(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             yield SqliteKeys(database, clock=lambda: NOW)
         return
     neo4j.require()
-    async with neo4j.opened(KEYS_NODES) as client:
+    async with neo4j.opened(NEO4J_KEYS_SCHEMA) as client:
         try:
             yield Neo4jKeys(client, clock=lambda: NOW)
         finally:

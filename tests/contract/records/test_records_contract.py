@@ -25,7 +25,7 @@ from ragmesh_backends.model.document import (
 )
 from ragmesh_backends.records.clock import wall_clock
 from ragmesh_backends.records.neo4j import Neo4jRecords
-from ragmesh_backends.records.neo4j.schema import RECORDS_NODES
+from ragmesh_backends.records.neo4j.schema import NEO4J_RECORDS_SCHEMA
 from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
 from ragmesh_backends.sqlite.database import Database
 from ragmesh_servicekit.errors import AlreadyExists, NotFound, Reason
@@ -77,7 +77,7 @@ async def opened(adapter: str, path: Path, clock: Callable[[], datetime]) -> Asy
         async with await Database.open(path, [RECORDS_SCHEMA]) as database:
             yield SqliteRecords(database, clock)
     else:
-        async with neo4j.opened(RECORDS_NODES) as client:
+        async with neo4j.opened(NEO4J_RECORDS_SCHEMA) as client:
             yield Neo4jRecords(client, clock)
 
 

@@ -8,8 +8,7 @@ from ragmesh.common.v1 import search_pb2
 from ragmesh.generator.v1 import generator_pb2
 from ragmesh.ingestor.v1 import ingestor_pb2
 from ragmesh.retriever.v1 import retriever_pb2
-from ragmesh_backends.records.keys import KEYS_SCHEMA, SqliteKeys
-from ragmesh_backends.sqlite.database import Database
+from ragmesh_backends.records.open import open_keys
 from ragmesh_gateway.adapters.generator import GeneratorClient
 from ragmesh_gateway.adapters.retriever import RetrieverClient
 from ragmesh_gateway.domain.ask import Ask
@@ -25,6 +24,7 @@ from ragmesh_gateway.settings import GatewaySettings, from_environment
 from ragmesh_servicekit.channel import open_channel
 from ragmesh_servicekit.paging import PageTokens
 from ragmesh_servicekit.process import Process
+from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.tokens import TokenMinter
 
 PAGE_TOKENS = b"gateway"
@@ -51,8 +51,7 @@ async def serve(settings: GatewaySettings) -> None:
     ) as process:
         signing = settings.process.identity.parsed()
         minter, pages_of = TokenMinter(signing), PageTokens(next(iter(signing.values())))
-        database = await process.enter(await Database.open(settings.records.sqlite_path(), [KEYS_SCHEMA]))
-        store = SqliteKeys(database)
+        store = await process.enter(await open_keys(settings.records, [Guard("records")]))
         peers = settings.peers
         to_retriever = open_channel(
             peers.retriever, "retriever", minter, retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"]
@@ -65,8 +64,8 @@ async def serve(settings: GatewaySettings) -> None:
         )
         for channel in (to_retriever, to_generator, to_ingestor):
             process.closing(channel, channel.close)
-        ring = KeyRing(store)
-        keys = Keys(store, ring)
+        ring = KeyRing(store.keys)
+        keys = Keys(store.keys, ring)
         if settings.bootstrap_key:
             await keys.install(settings.bootstrap_key, settings.bootstrap_tenant, "bootstrap")
         retriever = RetrieverClient(to_retriever)
@@ -82,7 +81,7 @@ async def serve(settings: GatewaySettings) -> None:
             Limits(settings.limits.unary_seconds, settings.limits.stream_seconds),
         )
         add_public_api(process.server, endpoints)
-        process.check("records", database.ping)
+        process.check("records", store.ping)
         rest = RestApi(endpoints, pages(process), version("ragmesh-gateway"))
         await process.serve_http(rest, settings.process.server.host, settings.rest_port, "RAGMESH_REST_PORT")
         await process.serve()

@@ -12,12 +12,10 @@ from ragmesh_backends.blobs import layout as blobs_layout
 from ragmesh_backends.blobs.object_store import ObjectBlobs
 from ragmesh_backends.embeddings import weights
 from ragmesh_backends.embeddings.open import open_embedder
-from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
 from ragmesh_backends.queues.redis_jobs import RedisJobs
-from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
+from ragmesh_backends.records.open import open_records
 from ragmesh_backends.redis import layout as redis_layout
 from ragmesh_backends.redis.client import connect, connect_blocking, require_durable
-from ragmesh_backends.sqlite.database import Database
 from ragmesh_backends.vectors.milvus import MilvusVectors
 from ragmesh_backends.visibility.redis_visibility import RedisVisibility
 from ragmesh_ingestor.adapters.frames import ChildSettings
@@ -44,10 +42,8 @@ async def main() -> None:
 async def serve(settings: IngestorSettings) -> None:
     """Serve ingestor.v1 and work on its queue."""
     async with Process("ingestor", settings.process, grpc_port=settings.grpc_port, services=(SERVICE,)) as process:
-        database = await process.enter(
-            await Database.open(settings.records.sqlite_path(), [RECORDS_SCHEMA, GRAPH_SCHEMA])
-        )
-        records, graph = SqliteRecords(database), SqliteGraph(database)
+        store = await process.enter(await open_records(settings.records, [Guard("records"), Guard("graph")]))
+        records, graph = store.records, store.graph
         blobs = await ObjectBlobs.open(settings.blobs, Guard("blobs"))
         await blobs_layout.check_layout(blobs)
         vectors = MilvusVectors(
@@ -88,7 +84,7 @@ async def serve(settings: IngestorSettings) -> None:
         gc.freeze()
         process.drain_beside_calls("worker.drain", lambda: worker.drain(settings.process.server.grace_seconds))
         process.check("vectors", vectors.ping)
-        process.check("records", database.ping)
+        process.check("records", store.ping)
         process.check("state", queue.ping)
         process.check("blobs", blobs.ping)
         await process.serve()

@@ -6,11 +6,9 @@ from ragmesh.retriever.v1 import retriever_pb2, retriever_pb2_grpc
 from ragmesh_backends.caches.redis_cache import RedisCache
 from ragmesh_backends.embeddings.cached import CachedQueries
 from ragmesh_backends.embeddings.open import open_embedder
-from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
-from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
+from ragmesh_backends.records.open import open_records
 from ragmesh_backends.redis.client import connect
 from ragmesh_backends.redis.layout import check_layout
-from ragmesh_backends.sqlite.database import Database
 from ragmesh_backends.vectors.milvus import MilvusVectors
 from ragmesh_backends.visibility.redis_visibility import RedisVisibility
 from ragmesh_retriever.domain.catalogue import Catalogue
@@ -32,10 +30,8 @@ async def main() -> None:
 async def serve(settings: RetrieverSettings) -> None:
     """Serve retriever.v1."""
     async with Process("retriever", settings.process, grpc_port=settings.grpc_port, services=(SERVICE,)) as process:
-        database = await process.enter(
-            await Database.open(settings.records.sqlite_path(), [RECORDS_SCHEMA, GRAPH_SCHEMA])
-        )
-        records, graph = SqliteRecords(database), SqliteGraph(database)
+        store = await process.enter(await open_records(settings.records, [Guard("records"), Guard("graph")]))
+        records, graph = store.records, store.graph
         embedder = await open_embedder(settings.embedding, Guard("embeddings"))
         process.closing(embedder, embedder.close)
         await embedder.warm()
@@ -62,6 +58,6 @@ async def serve(settings: RetrieverSettings) -> None:
         )
         retriever_pb2_grpc.add_RetrieverServiceServicer_to_server(RetrieverServicer(search), process.server)
         process.check("vectors", vectors.ping)
-        process.check("records", database.ping)
+        process.check("records", store.ping)
         process.check("state", visibility.ping)
         await process.serve()

@@ -14,59 +14,59 @@ from ragmesh_backends.records.neo4j.table import Table
 from ragmesh_backends.records.refusals import collection_exists, collection_not_found
 
 _TAKEN = """
-MATCH (c:Collection {tenant: $tenant, index_name: $index_name}) RETURN 1 AS taken
+MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name}) RETURN 1 AS taken
 UNION
-MATCH (c:Collection {tenant: $tenant, live_key: $live_key}) RETURN 1 AS taken
+MATCH (c:RecordCollection {tenant: $tenant, live_key: $live_key}) RETURN 1 AS taken
 """
 # Of two that pass the check above at once, MERGE makes the second wait for the first and find its node.
 _CREATE = """
-MERGE (c:Collection {tenant: $tenant, live_key: $live_key})
+MERGE (c:RecordCollection {tenant: $tenant, live_key: $live_key})
 ON CREATE SET c += $node
 RETURN properties(c) AS node
 """
-_GET = "MATCH (c:Collection {tenant: $tenant, live_key: $live_key}) RETURN properties(c) AS node"
+_GET = "MATCH (c:RecordCollection {tenant: $tenant, live_key: $live_key}) RETURN properties(c) AS node"
 _LIST = """
-MATCH (c:Collection {tenant: $tenant}) WHERE c.live_key > $after
+MATCH (c:RecordCollection {tenant: $tenant}) WHERE c.live_key > $after
 RETURN properties(c) AS node ORDER BY c.live_key LIMIT $limit
 """
 _UPDATE = """
-MATCH (c:Collection {tenant: $tenant, index_name: $index_name})
+MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name})
 SET c.display_name = coalesce($display_name, c.display_name), c.labels = coalesce($labels, c.labels),
     c.updated_us = $now
 RETURN properties(c) AS node
 """
 _DELETE = """
-MATCH (c:Collection {tenant: $tenant, index_name: $index_name}) SET c.deleted_us = $now REMOVE c.live_key
+MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name}) SET c.deleted_us = $now REMOVE c.live_key
 """
 _LIST_INDEXES = """
-MATCH (c:Collection) WHERE c.index_name > $after AND c.live_key IS NOT NULL
+MATCH (c:RecordCollection) WHERE c.index_name > $after AND c.live_key IS NOT NULL
 RETURN c.tenant AS tenant, c.index_name AS index_name ORDER BY c.index_name LIMIT $limit
 """
 _LIST_DROPPED = """
-MATCH (c:Collection) WHERE c.deleted_us IS NOT NULL
+MATCH (c:RecordCollection) WHERE c.deleted_us IS NOT NULL
 RETURN properties(c) AS node ORDER BY c.deleted_us, c.created_us, c.tenant, c.index_name LIMIT $limit
 """
 _IS_DROPPED = """
-MATCH (c:Collection {tenant: $tenant, index_name: $index_name}) WHERE c.deleted_us IS NOT NULL RETURN 1 AS dropped
+MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name}) WHERE c.deleted_us IS NOT NULL RETURN 1 AS dropped
 """
 # Each names every property of its node's composite index: an index is used for all of its properties or not at all.
 _SWEEP = (
     """
-    MATCH (n:Passage {tenant: $tenant, index_name: $index_name})
+    MATCH (n:RecordPassage {tenant: $tenant, index_name: $index_name})
     WHERE n.document_id >= '' AND n.version IS NOT NULL AND n.ordinal IS NOT NULL
     WITH n LIMIT $limit DELETE n RETURN count(*) AS deleted
     """,
     """
-    MATCH (n:Version {tenant: $tenant, index_name: $index_name})
+    MATCH (n:RecordVersion {tenant: $tenant, index_name: $index_name})
     WHERE n.document_id >= '' AND n.version IS NOT NULL
     WITH n LIMIT $limit DELETE n RETURN count(*) AS deleted
     """,
     """
-    MATCH (n:Document {tenant: $tenant, index_name: $index_name}) WHERE n.document_key >= ''
+    MATCH (n:RecordDocument {tenant: $tenant, index_name: $index_name}) WHERE n.document_key >= ''
     WITH n LIMIT $limit DELETE n RETURN count(*) AS deleted
     """,
     """
-    MATCH (n:Collection {tenant: $tenant, index_name: $index_name}) WHERE n.deleted_us IS NOT NULL
+    MATCH (n:RecordCollection {tenant: $tenant, index_name: $index_name}) WHERE n.deleted_us IS NOT NULL
     WITH n LIMIT $limit DELETE n RETURN count(*) AS deleted
     """,
 )

@@ -24,17 +24,17 @@ from ragmesh_backends.records.neo4j.ordering import ordered
 from ragmesh_backends.records.neo4j.table import Table
 from ragmesh_backends.records.refusals import collection_not_found, document_not_found
 
-_COLLECTION = "MATCH (c:Collection {tenant: $tenant, live_key: $live_key})"
+_COLLECTION = "MATCH (c:RecordCollection {tenant: $tenant, live_key: $live_key})"
 _GET_DOCUMENT = f"""
 {_COLLECTION}
-OPTIONAL MATCH (d:Document {{tenant: $tenant, index_name: c.index_name, document_key: $document_key}})
+OPTIONAL MATCH (d:RecordDocument {{tenant: $tenant, index_name: c.index_name, document_key: $document_key}})
 WHERE d.state <> 'DELETED'
 RETURN properties(d) AS node
 """
 _LIST_DOCUMENTS = f"""
 {_COLLECTION}
 CALL (c) {{
-  MATCH (d:Document {{tenant: $tenant, index_name: c.index_name}})
+  MATCH (d:RecordDocument {{tenant: $tenant, index_name: c.index_name}})
   WHERE d.document_key > $after AND d.state <> 'DELETED'
   WITH d ORDER BY d.document_key LIMIT $limit
   RETURN collect(properties(d)) AS found
@@ -44,20 +44,20 @@ RETURN found
 _GET_VERSIONS = f"""
 {_COLLECTION}
 UNWIND $names AS name
-OPTIONAL MATCH (v:Version {{
+OPTIONAL MATCH (v:RecordVersion {{
   tenant: $tenant, index_name: c.index_name, document_id: name.document_id, version: name.version
 }})
 RETURN properties(v) AS node
 """
 _LIST_CHUNKS = f"""
 {_COLLECTION}
-OPTIONAL MATCH (d:Document {{tenant: $tenant, index_name: c.index_name, document_key: $document_key}})
+OPTIONAL MATCH (d:RecordDocument {{tenant: $tenant, index_name: c.index_name, document_key: $document_key}})
 WHERE d.state <> 'DELETED'
-OPTIONAL MATCH (v:Version {{
+OPTIONAL MATCH (v:RecordVersion {{
   tenant: $tenant, index_name: c.index_name, document_id: $document_id, version: d.active_version
 }})
 CALL (c, v) {{
-  MATCH (p:Passage {{tenant: $tenant, index_name: c.index_name, document_id: $document_id, version: v.version}})
+  MATCH (p:RecordPassage {{tenant: $tenant, index_name: c.index_name, document_id: $document_id, version: v.version}})
   WHERE p.ordinal > $after
   WITH p ORDER BY p.ordinal LIMIT $limit
   RETURN collect(properties(p)) AS found

@@ -12,16 +12,16 @@ from ragmesh_backends.records.neo4j.ordering import ordered
 from ragmesh_backends.records.neo4j.table import Table
 from ragmesh_backends.records.refusals import key_exists, key_not_found
 
-_PUT = "MERGE (k:ApiKey {key_id: $key_id}) ON CREATE SET k += $node RETURN properties(k) AS node"
-_GET = "MATCH (k:ApiKey {key_id: $key_id}) RETURN properties(k) AS node"
+_PUT = "MERGE (k:GatewayKey {key_id: $key_id}) ON CREATE SET k += $node RETURN properties(k) AS node"
+_GET = "MATCH (k:GatewayKey {key_id: $key_id}) RETURN properties(k) AS node"
 _LIST = """
-MATCH (k:ApiKey {tenant: $tenant}) WHERE k.position > $after
+MATCH (k:GatewayKey {tenant: $tenant}) WHERE k.position > $after
 RETURN properties(k) AS node ORDER BY k.position LIMIT $limit
 """
 # The lock first, then a statement that reads what the one before has committed.
-_LOCK = "MATCH (k:ApiKey {key_id: $key_id}) WHERE k.tenant = $tenant SET k.locked_us = $now"
+_LOCK = "MATCH (k:GatewayKey {key_id: $key_id}) WHERE k.tenant = $tenant SET k.locked_us = $now"
 _REVOKE = """
-MATCH (k:ApiKey {key_id: $key_id}) WHERE k.tenant = $tenant
+MATCH (k:GatewayKey {key_id: $key_id}) WHERE k.tenant = $tenant
 SET k.revoked_us = coalesce(k.revoked_us, $now)
 RETURN properties(k) AS node
 """

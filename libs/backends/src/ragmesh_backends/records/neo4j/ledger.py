@@ -25,53 +25,53 @@ ROWS = 5_000
 _Name = tuple[str, int]
 
 _LOCK_LIVE = """
-MATCH (c:Collection {tenant: $tenant, live_key: $live_key})
+MATCH (c:RecordCollection {tenant: $tenant, live_key: $live_key})
 SET c.locked_us = $now
 RETURN c.index_name AS index_name
 """
 _LOCK_INDEX = """
-MATCH (c:Collection {tenant: $tenant, index_name: $index_name})
+MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name})
 SET c.locked_us = $now
 RETURN c.index_name AS index_name
 """
 # A statement of its own: the one that locks may have read the properties before it had the lock.
-_COLLECTION = "MATCH (c:Collection {tenant: $tenant, index_name: $index_name}) RETURN properties(c) AS node"
+_COLLECTION = "MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name}) RETURN properties(c) AS node"
 _DOCUMENTS = """
 UNWIND $document_keys AS document_key
-MATCH (d:Document {tenant: $tenant, index_name: $index_name, document_key: document_key})
+MATCH (d:RecordDocument {tenant: $tenant, index_name: $index_name, document_key: document_key})
 RETURN properties(d) AS node
 """
 _VERSIONS = """
 UNWIND $document_ids AS document_id
-MATCH (v:Version {tenant: $tenant, index_name: $index_name, document_id: document_id})
+MATCH (v:RecordVersion {tenant: $tenant, index_name: $index_name, document_id: document_id})
 WHERE v.version > 0
-RETURN properties(v) AS node, v:HiddenVersion AS hidden
+RETURN properties(v) AS node, v:RecordHidden AS hidden
 """
-_SAVE_COLLECTION = "MATCH (c:Collection {tenant: $tenant, index_name: $index_name}) SET c += $node"
+_SAVE_COLLECTION = "MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name}) SET c += $node"
 _SAVE_DOCUMENTS = """
 UNWIND $nodes AS node
-MERGE (d:Document {tenant: $tenant, index_name: $index_name, document_key: node.document_key})
+MERGE (d:RecordDocument {tenant: $tenant, index_name: $index_name, document_key: node.document_key})
 SET d += node
 """
 _SAVE_VERSIONS = """
 UNWIND $nodes AS node
-MERGE (v:Version {tenant: $tenant, index_name: $index_name, document_id: node.document_id, version: node.version})
+MERGE (v:RecordVersion {tenant: $tenant, index_name: $index_name, document_id: node.document_id, version: node.version})
 SET v += node
 """
 _HIDE = """
 UNWIND $nodes AS node
-MATCH (v:Version {tenant: $tenant, index_name: $index_name, document_id: node.document_id, version: node.version})
-SET v:HiddenVersion
+MATCH (v:RecordVersion {tenant: $tenant, index_name: $index_name, document_id: node.document_id, version: node.version})
+SET v:RecordHidden
 """
 _SHOW = """
 UNWIND $nodes AS node
-MATCH (v:Version {tenant: $tenant, index_name: $index_name, document_id: node.document_id, version: node.version})
-REMOVE v:HiddenVersion
+MATCH (v:RecordVersion {tenant: $tenant, index_name: $index_name, document_id: node.document_id, version: node.version})
+REMOVE v:RecordHidden
 """
 # CREATE, not MERGE: a chunk that is there already means that two chunks claim one place, and fails the transaction.
 _CREATE_CHUNKS = """
 UNWIND $nodes AS node
-CREATE (p:Passage {tenant: $tenant, index_name: $index_name})
+CREATE (p:RecordPassage {tenant: $tenant, index_name: $index_name})
 SET p += node
 """
 

@@ -15,37 +15,37 @@ from ragmesh_backends.records.neo4j.table import Table
 from ragmesh_backends.records.refusals import collection_not_found
 
 _HIDDEN = """
-MATCH (c:Collection {tenant: $tenant, index_name: $index_name}) WHERE c.live_key IS NOT NULL
-OPTIONAL MATCH (v:HiddenVersion {tenant: $tenant, index_name: $index_name})
+MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name}) WHERE c.live_key IS NOT NULL
+OPTIONAL MATCH (v:RecordHidden {tenant: $tenant, index_name: $index_name})
 RETURN v.document_id AS document_id, v.version AS version
 """
 _LIVE = """
-MATCH (c:Collection {tenant: v.tenant, index_name: v.index_name}) WHERE c.live_key IS NOT NULL
+MATCH (c:RecordCollection {tenant: v.tenant, index_name: v.index_name}) WHERE c.live_key IS NOT NULL
 RETURN c.collection_id AS collection_id, properties(v) AS node
 ORDER BY v.changed_us, v.created_us, v.begun LIMIT $limit
 """
 _RETIRED = f"""
-MATCH (v:HiddenVersion) WHERE v.state IN ['RETIRED', 'FAILED'] AND v.changed_us <= $old
+MATCH (v:RecordHidden) WHERE v.state IN ['RETIRED', 'FAILED'] AND v.changed_us <= $old
 AND (NOT v.writing OR v.changed_us <= $abandoned)
 {_LIVE}
 """
 _PENDING = f"""
-MATCH (v:HiddenVersion) WHERE v.state = 'PENDING' AND v.changed_us <= $old
+MATCH (v:RecordHidden) WHERE v.state = 'PENDING' AND v.changed_us <= $old
 {_LIVE}
 """
 _NAMED = """
 UNWIND $names AS name
-MATCH (v:Version {tenant: $tenant, index_name: $index_name, document_id: name.document_id, version: name.version})
+MATCH (v:RecordVersion {tenant: $tenant, index_name: $index_name, document_id: name.document_id, version: name.version})
 """
 _FORGET_CHUNKS = f"""
 {_NAMED} WHERE v.state = 'RETIRED'
-MATCH (p:Passage {{
+MATCH (p:RecordPassage {{
   tenant: $tenant, index_name: $index_name, document_id: name.document_id, version: name.version
 }}) WHERE p.ordinal >= 0
 WITH p LIMIT $limit DELETE p RETURN count(*) AS deleted
 """
 _FORGET_RETIRED = f"{_NAMED} WHERE v.state = 'RETIRED' DELETE v"
-_FORGET_FAILED = f"{_NAMED} WHERE v.state = 'FAILED' REMOVE v:HiddenVersion"
+_FORGET_FAILED = f"{_NAMED} WHERE v.state = 'FAILED' REMOVE v:RecordHidden"
 
 
 class VersionNodes(Table):
