@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ragmesh_backends.model.document import DocumentVersion
@@ -159,6 +161,14 @@ async def test_vectors_of_another_model_are_refused_with_a_sentence() -> None:
     bench.records.collections["acme", "docs"] = collection(dimension=384)
     with pytest.raises(FailedPrecondition, match="384 dimensions"):
         await bench.search(SearchRequest("docs", QUESTION))
+    same_size = collection()
+    spec = replace(same_size.spec, embedding_model="another")
+    bench = Bench(PLACES)
+    bench.records.collections["acme", "docs"] = replace(same_size, spec=spec)
+    with pytest.raises(FailedPrecondition, match="another"):
+        await bench.search(SearchRequest("docs", QUESTION))
+    assert bench.faults.calls["embed"] == 0
+    assert (await bench.search(SearchRequest("docs", QUESTION, mode=SearchMode.BM25))).hits
 
 
 async def test_an_index_that_is_gone_is_looked_up_again_next_time() -> None:
