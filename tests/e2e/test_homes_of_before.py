@@ -31,7 +31,11 @@ def test_a_home_of_a_release_before_opens_with_everything_in_it(archive: Path, f
     reader = (fresh_mesh.home / "reader.key").read_text().strip()
     with fresh_mesh.rest(reader) as rest:
         listed = rest.get("/v1/collections/facts/documents").json()["documents"]
-        assert {d["document_id"]: d["active_version"] for d in listed} == {"keeper.md": 1, "lighthouse.md": 1, "tea.md": 2}
+        assert {d["document_id"]: d["active_version"] for d in listed} == {
+            "keeper.md": 1,
+            "lighthouse.md": 1,
+            "tea.md": 2,
+        }
         assert [job["state"] for job in rest.get("/v1/jobs").json()["jobs"]] == ["READY"] * 4
         assert "70 degrees" in rest.get("/v1/collections/facts/documents/tea.md:content").json()["text"]
     assert {line.split()[2] for line in fresh_mesh.run("keys", "list").stdout.splitlines()} >= {"bootstrap", "reader"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ragmesh_cli.commands.ask import ask
+from ragmesh_cli.commands.doctor import doctor
 from ragmesh_cli.commands.down import down
 from ragmesh_cli.commands.eval import evaluate
 from ragmesh_cli.commands.ingest import ingest
@@ -13,7 +14,7 @@ from ragmesh_cli.commands.search import search
 from ragmesh_cli.commands.status import status
 from ragmesh_cli.commands.up import up
 
-COMMANDS = (up, status, down, ingest, ask, search, keys, evaluate)
+COMMANDS = (up, status, down, ingest, ask, search, keys, evaluate, doctor)
 
 
 class InOrder(click.Group):

@@ -1,7 +1,8 @@
-"""Writes docs/settings.md from the settings classes: `python -m ragmesh_cli.reference [--check] FILE`.
+"""Writes docs/settings.md from the settings classes and docs/metrics.md from the metrics that are declared:
+`python -m ragmesh_cli.reference [--check] FILE`, where the file's name says which.
 
-A development tool: the one place that sees the settings of all services side by side, so it asks each service's module
-by name instead of importing the services.
+A development tool. Here, and in the doctor's check of variables, the settings of all services are seen side by side, so
+each service's module is asked by name instead of being imported.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 
 from ragmesh_servicekit.settings import reference
+from ragmesh_servicekit.telemetry import metrics
+from ragmesh_servicekit.telemetry.declared import reference as metrics_reference
 
 SERVICES = {
     "gateway": "GatewaySettings",
@@ -28,23 +31,40 @@ environment on. This page is written from the settings classes by `make generate
 """
 
 
-def document() -> str:
-    """The page."""
+MARK = f"<!-- From here on `make generate` writes, from {metrics.__name__}. -->\n"
+"""In docs/metrics.md. What stands above it is written by hand and kept."""
+
+
+def settings_page(_: str = "") -> str:
+    """The page of settings, whatever is there."""
     classes = {
         name: getattr(import_module(f"ragmesh_{name}.settings"), class_name) for name, class_name in SERVICES.items()
     }
     return HEAD + reference(classes)
 
 
+def metrics_page(present: str) -> str:
+    """The page of metrics: the head that is there, and the table anew."""
+    return f"{present.partition(MARK)[0]}{MARK}\n{metrics_reference()}"
+
+
+PAGES = {"settings": settings_page, "metrics": metrics_page}
+
+
 def main(arguments: list[str]) -> int:
-    """0 when written, or when the file is current."""
+    """0 when written, or when the file is current; 1 when it is not, 2 for a file that is neither page."""
     check = arguments[:1] == ["--check"]
     path = Path(arguments[-1])
-    text = document()
+    page = PAGES.get(path.stem)
+    if page is None:
+        sys.stderr.write(f"{path}: there is only {' and '.join(f'{name}.md' for name in PAGES)}\n")
+        return 2
+    present = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = page(present)
     if not check:
         path.write_text(text, encoding="utf-8")
         return 0
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if present != text:
         sys.stderr.write(f"{path} is not current; run `make generate`\n")
         return 1
     return 0

@@ -125,7 +125,7 @@ async def indexes(environ: Mapping[str, str]) -> list[Finding]:
         for e in expected
         if e.name in found and (rows := found[e.name].rows) is not None and rows < e.chunks
     ]
-    findings = [Finding("indexes", ERROR, newer[0], "see above")] if newer else []
+    findings = [Finding("indexes", ERROR, newer[0])] if newer else []
     if missing:
         what = f"no index in the vector store for {_some(missing)}"
         findings.append(Finding("indexes", ERROR, what, "restore a backup, or delete the collection and ingest again"))
@@ -150,9 +150,9 @@ async def look(environ: Mapping[str, str]) -> list[Finding]:
             what = f"did not answer within {LOOK_SECONDS:g} s"
             return [Finding(name, ERROR, what, "look at its log, and at the load of the machine")]
         except FailedPrecondition as error:
-            return [Finding(name, ERROR, error.message, "see there")]
+            return [Finding(name, ERROR, error.message)]  # the sentence says what to do
         except (MeshError, SettingsError) as error:
-            return [Finding(name, ERROR, str(error), "see `ragmesh status` and its log")]
+            return [Finding(name, ERROR, str(error).removesuffix("; try again"), "see `ragmesh status` and its log")]
 
     found = await asyncio.gather(*(bounded(name, one) for name, one in LOOKS.items()))
     return [finding for findings in found for finding in findings]

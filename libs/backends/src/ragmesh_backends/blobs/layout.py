@@ -55,26 +55,26 @@ async def check_layout(blobs: Blobs, *, wait_seconds: float = 5.0) -> None:
 async def _mark(blobs: Blobs) -> None:
     while True:
         try:
-            found = await _found(blobs)
-            if found is None:
+            if await require_known_layout(blobs) is None:
                 await blobs.put(KEY, f"{LAYOUT}\n".encode())
-            elif found > LAYOUT:
-                raise FailedPrecondition(
-                    f"the blobs store ({KEY}) has layout {found}, written by a newer ragmesh; this one knows layout "
-                    f"{LAYOUT}: run the newer program or restore a backup"
-                )
             return
         except Unavailable as error:
             log.info("blobs.waiting", message=error.message)
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _found(blobs: Blobs) -> int | None:
-    """The store's layout; None when it has no mark."""
+async def require_known_layout(blobs: Blobs) -> int | None:
+    """The store's layout, None when it has no mark; changes nothing. Raises as open_layout, without waiting."""
     try:
         text = (await blobs.get(KEY)).decode("ascii", "replace").strip()
     except NotFound:
         return None
     if not (text.isascii() and text.isdigit()):
         raise FailedPrecondition(f"the layout mark of the blobs store ({KEY}) is damaged: restore a backup")
-    return int(text)
+    found = int(text)
+    if found > LAYOUT:
+        raise FailedPrecondition(
+            f"the blobs store ({KEY}) has layout {found}, written by a newer ragmesh; this one knows layout {LAYOUT}: "
+            "run the newer program or restore a backup"
+        )
+    return found

@@ -51,12 +51,17 @@ async def open_layout(
     store, which then is unchanged; Unavailable when it does not answer within wait_seconds.
     """
     newest = FIRST + len(steps)
-    found = int(await _answered(client, _script(steps), newest, name, wait_seconds))
-    if found > newest:
-        raise FailedPrecondition(
-            f"the Redis for state ({KEY}) has layout {found}, written by a newer ragmesh; this one knows layout "
-            f"{newest}: run the newer program or restore a backup"
-        )
+    _require_known(await _answered(client, _script(steps), newest, name, wait_seconds), newest)
+
+
+async def require_known_layout(client: Redis, *, name: str = "state", steps: Sequence[str] = STEPS) -> int | None:
+    """The store's layout, None when it has no number; changes nothing. Raises as open_layout, without waiting."""
+    async with bounded(name, SOCKET_SECONDS):
+        text = await client.get(KEY)
+    if text is None:
+        return None
+    _require_known(int(text), FIRST + len(steps))
+    return int(text)
 
 
 async def check_layout(client: Redis, *, name: str = "state", wait_seconds: float = 5.0) -> None:
@@ -66,6 +71,14 @@ async def check_layout(client: Redis, *, name: str = "state", wait_seconds: floa
         await open_layout(client, name=name, wait_seconds=wait_seconds)
     except Unavailable as error:
         log.warning("redis.layout_unknown", dependency=name, message=error.message)
+
+
+def _require_known(found: int, newest: int) -> None:
+    if found > newest:
+        raise FailedPrecondition(
+            f"the Redis for state ({KEY}) has layout {found}, written by a newer ragmesh; this one knows layout "
+            f"{newest}: run the newer program or restore a backup"
+        )
 
 
 def _script(steps: Sequence[str]) -> Script:
