@@ -6,9 +6,11 @@ import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from ragmesh_backends.graphs.neo4j import NEO4J_GRAPH_SCHEMA, Neo4jGraph
 from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
 from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import DocumentVersion
@@ -16,25 +18,36 @@ from ragmesh_backends.model.graph import ChunkEntities, Link
 from ragmesh_backends.model.tokens import words
 from ragmesh_backends.sqlite.database import Database
 from ragmesh_servicekit.errors import InvalidArgument
+from support import neo4j
 from support.killed_child import run_and_kill
 
-INDEX = IndexRef("acme", "ix1")
+INDEX = IndexRef(f"acme-{uuid4().hex}", "ix1")
+OTHER_TENANT = f"other-{uuid4().hex}"
+"""Of this process alone: a Neo4j server may be shared."""
+
 HUB = 12
 """Set low, so that a few chunks make a hub."""
 
 
-@pytest.fixture(params=["sqlite"])
-async def graph(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteGraph]:
-    assert request.param == "sqlite"
-    async with await Database.open(tmp_path / "mesh.db", [GRAPH_SCHEMA]) as database:
-        yield SqliteGraph(database, hub_occurrences=HUB, targets_per_entity=4)
+Graph = SqliteGraph | Neo4jGraph
+
+
+@pytest.fixture(params=["sqlite", pytest.param("neo4j", marks=neo4j.needed)])
+async def graph(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Graph]:
+    if request.param == "sqlite":
+        async with await Database.open(tmp_path / "mesh.db", [GRAPH_SCHEMA]) as database:
+            yield SqliteGraph(database, hub_occurrences=HUB, targets_per_entity=4)
+        return
+    async with neo4j.opened(NEO4J_GRAPH_SCHEMA) as client:
+        yield Neo4jGraph(client, hub_occurrences=HUB, targets_per_entity=4)
+    await neo4j.forget_tenants(INDEX.tenant, OTHER_TENANT)
 
 
 def chunk(name: str, about: Iterable[str], text: str, version: int = 1, ordinal: int = 0) -> ChunkEntities:
     return ChunkEntities(f"{name}:{version}:{ordinal}", name, version, ordinal, tuple(about), words(text))
 
 
-async def mentions(graph: SqliteGraph, name: str, index: IndexRef = INDEX) -> set[str]:
+async def mentions(graph: Graph, name: str, index: IndexRef = INDEX) -> set[str]:
     return {link.entity for link in await graph.links(index, [f"{name}:1:0"])}
 
 
@@ -43,7 +56,7 @@ NEW_YORK_CITY = chunk("nyc", ["new york city"], "the city lies in New York, call
 
 
 @pytest.mark.parametrize("mentioning_first", [True, False])
-async def test_a_mention_is_found_whichever_chunk_comes_first(graph: SqliteGraph, mentioning_first: bool) -> None:
+async def test_a_mention_is_found_whichever_chunk_comes_first(graph: Graph, mentioning_first: bool) -> None:
     source = chunk("s", ["ann"], "Ann moved to New York in 1990")
     for one in [source, NEW_YORK] if mentioning_first else [NEW_YORK, source]:
         await graph.write(INDEX, [one])
@@ -52,7 +65,7 @@ async def test_a_mention_is_found_whichever_chunk_comes_first(graph: SqliteGraph
     ]
 
 
-async def test_a_longer_name_covers_the_shorter_inside_it_only(graph: SqliteGraph) -> None:
+async def test_a_longer_name_covers_the_shorter_inside_it_only(graph: Graph) -> None:
     covered = chunk("a", [], "He lives in New York City.")
     both = chunk("b", [], "New York City is in New York")
     await graph.write(INDEX, [covered, both, NEW_YORK, NEW_YORK_CITY])
@@ -60,7 +73,7 @@ async def test_a_longer_name_covers_the_shorter_inside_it_only(graph: SqliteGrap
     assert await mentions(graph, "b") == {"new york city", "new york"}
 
 
-async def test_names_that_overlap_both_count(graph: SqliteGraph) -> None:
+async def test_names_that_overlap_both_count(graph: Graph) -> None:
     await graph.write(
         INDEX,
         [
@@ -72,12 +85,12 @@ async def test_names_that_overlap_both_count(graph: SqliteGraph) -> None:
     assert await mentions(graph, "s") == {"bank of new york", "new york mellon"}
 
 
-async def test_a_chunk_does_not_mention_what_it_is_about(graph: SqliteGraph) -> None:
+async def test_a_chunk_does_not_mention_what_it_is_about(graph: Graph) -> None:
     await graph.write(INDEX, [NEW_YORK, NEW_YORK_CITY])
     assert await mentions(graph, "nyc") == {"new york"}  # its own name covers one of the two places
 
 
-async def test_words_match_whole_and_in_every_script(graph: SqliteGraph) -> None:
+async def test_words_match_whole_and_in_every_script(graph: Graph) -> None:
     names = ["Élan vital", "東京", "Ὀδυσσεύς", "Straße", "𞤀𞤁𞤂", "ſtar x", "e4"]
     await graph.write(INDEX, [chunk(f"t{n}", [" ".join(words(name))], "-") for n, name in enumerate(names)])
     await graph.write(INDEX, [chunk(f"s{n}", [], f"so ELAN {name}, or") for n, name in enumerate(names)])
@@ -87,9 +100,9 @@ async def test_words_match_whole_and_in_every_script(graph: SqliteGraph) -> None
     assert await mentions(graph, "no") == set()
 
 
-async def test_indexes_and_tenants_do_not_see_each_other(graph: SqliteGraph) -> None:
+async def test_indexes_and_tenants_do_not_see_each_other(graph: Graph) -> None:
     source = chunk("s", [], "in New York")
-    others = [IndexRef("acme", "ix2"), IndexRef("other", "ix1")]
+    others = [IndexRef(INDEX.tenant, "ix2"), IndexRef(OTHER_TENANT, "ix1")]
     for other in others:
         await graph.write(other, [NEW_YORK])
     await graph.write(INDEX, [source])
@@ -102,7 +115,7 @@ async def test_indexes_and_tenants_do_not_see_each_other(graph: SqliteGraph) -> 
         assert link.in_degree == 1
 
 
-async def test_a_repeated_write_changes_nothing_and_a_changed_chunk_is_replaced(graph: SqliteGraph) -> None:
+async def test_a_repeated_write_changes_nothing_and_a_changed_chunk_is_replaced(graph: Graph) -> None:
     source = chunk("s", ["ann"], "New York")
     await graph.write(INDEX, [source, NEW_YORK])
     before = await graph.links(INDEX, ["s:1:0"])
@@ -116,7 +129,7 @@ async def test_a_repeated_write_changes_nothing_and_a_changed_chunk_is_replaced(
     assert (await graph.about(INDEX, ["new york"], 10))[0].in_degree == 0
 
 
-async def test_targets_of_two_versions_are_there_until_one_is_deleted(graph: SqliteGraph) -> None:
+async def test_targets_of_two_versions_are_there_until_one_is_deleted(graph: Graph) -> None:
     await graph.write(INDEX, [chunk("s", [], "New York"), NEW_YORK, chunk("ny", ["new york"], "x", version=2)])
     assert [link.target_version for link in await graph.links(INDEX, ["s:1:0"])] == [1, 2]
     await graph.delete_versions(INDEX, [DocumentVersion("ny", 1), DocumentVersion("ny", 7)])
@@ -125,14 +138,14 @@ async def test_targets_of_two_versions_are_there_until_one_is_deleted(graph: Sql
     assert await graph.links(INDEX, ["s:1:0"]) == []
 
 
-async def test_a_name_that_disappears_uncovers_the_shorter_ones(graph: SqliteGraph) -> None:
+async def test_a_name_that_disappears_uncovers_the_shorter_ones(graph: Graph) -> None:
     await graph.write(INDEX, [chunk("s", [], "New York City"), NEW_YORK, NEW_YORK_CITY])
     assert await mentions(graph, "s") == {"new york city"}
     await graph.delete_versions(INDEX, [DocumentVersion("nyc", 1)])
     assert await mentions(graph, "s") == {"new york"}
 
 
-async def test_links_are_ordered_by_rarity_and_bounded(graph: SqliteGraph) -> None:
+async def test_links_are_ordered_by_rarity_and_bounded(graph: Graph) -> None:
     await graph.write(INDEX, [chunk(f"t{n}", ["common"], "-", ordinal=0) for n in range(6)])
     await graph.write(INDEX, [chunk("r", ["rare"], "-"), chunk("other", [], "common")])
     await graph.write(INDEX, [chunk("s", [], "common and rare")])
@@ -146,7 +159,7 @@ async def test_links_are_ordered_by_rarity_and_bounded(graph: SqliteGraph) -> No
     assert await graph.links(INDEX, ["s:1:0", "s:1:0"]) == links
 
 
-async def test_a_question_names_entities_without_a_source(graph: SqliteGraph) -> None:
+async def test_a_question_names_entities_without_a_source(graph: Graph) -> None:
     await graph.write(INDEX, [NEW_YORK, NEW_YORK_CITY])
     links = await graph.about(INDEX, ["new york city", "new york", "nothing"], 10)
     assert links == [
@@ -156,7 +169,7 @@ async def test_a_question_names_entities_without_a_source(graph: SqliteGraph) ->
     assert await graph.about(INDEX, ["new york city", "new york"], 1) == links[:1]
 
 
-async def test_a_hub_is_not_linked_until_it_is_rare_again(graph: SqliteGraph) -> None:
+async def test_a_hub_is_not_linked_until_it_is_rare_again(graph: Graph) -> None:
     holders = [chunk(f"h{n}", [], f"water {n}") for n in range(HUB)]
     await graph.write(INDEX, [*holders, chunk("w", ["water"], "-"), chunk("c", ["water 3"], "-")])
     assert await mentions(graph, "h3") == {"water 3"}
@@ -170,7 +183,7 @@ async def test_a_hub_is_not_linked_until_it_is_rare_again(graph: SqliteGraph) ->
         assert await mentions(graph, name) == {"water"}
 
 
-async def test_tokens_that_no_tokenizer_of_ours_makes_are_refused(graph: SqliteGraph) -> None:
+async def test_tokens_that_no_tokenizer_of_ours_makes_are_refused(graph: Graph) -> None:
     for bad in (
         ChunkEntities("a", "a", 1, 0, ('x" OR y',), ()),
         ChunkEntities("a", "a", 1, 0, ("new  york",), ()),
@@ -180,8 +193,8 @@ async def test_tokens_that_no_tokenizer_of_ours_makes_are_refused(graph: SqliteG
             await graph.write(INDEX, [bad])
 
 
-async def test_a_dropped_index_is_empty_and_can_be_dropped_again(graph: SqliteGraph) -> None:
-    other = IndexRef("acme", "ix2")
+async def test_a_dropped_index_is_empty_and_can_be_dropped_again(graph: Graph) -> None:
+    other = IndexRef(INDEX.tenant, "ix2")
     many = [chunk(f"d{n}", [f"name{n}"], f"name{n + 1}") for n in range(450)]
     await graph.write(INDEX, many)
     await graph.write(other, many[:2])
@@ -228,7 +241,7 @@ def naive_links(chunks: Sequence[ChunkEntities]) -> dict[str, set[tuple[str, str
     return {key: {(e, key, len(found), degree[e]) for e in found} for key, found in edges.items()}
 
 
-async def stored_links(graph: SqliteGraph, index: IndexRef, chunks: Sequence[ChunkEntities]) -> object:
+async def stored_links(graph: Graph, index: IndexRef, chunks: Sequence[ChunkEntities]) -> object:
     links = await graph.links(index, [one.chunk_id for one in chunks], limit_per_chunk=1_000)
     found: dict[str, set[tuple[str, str, int, int]]] = {one.chunk_id: set() for one in chunks}
     for link in links:
@@ -237,7 +250,7 @@ async def stored_links(graph: SqliteGraph, index: IndexRef, chunks: Sequence[Chu
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_the_links_do_not_depend_on_the_order_of_writes_and_deletes(graph: SqliteGraph, seed: int) -> None:
+async def test_the_links_do_not_depend_on_the_order_of_writes_and_deletes(graph: Graph, seed: int) -> None:
     rng = random.Random(seed)
     letters = "abcdefg"
 
@@ -248,7 +261,7 @@ async def test_the_links_do_not_depend_on_the_order_of_writes_and_deletes(graph:
     passing = [chunk(f"p{n}", [run(1, 3)], run(0, 10)) for n in range(15)]
     expected = naive_links(chunks)
     for order in range(3):
-        index = IndexRef("acme", f"order{order}")
+        index = IndexRef(INDEX.tenant, f"order{order}")
         todo: list[ChunkEntities] = [*chunks, *passing]
         rng.shuffle(todo)
         while todo:
@@ -261,6 +274,7 @@ async def test_the_links_do_not_depend_on_the_order_of_writes_and_deletes(graph:
         assert await stored_links(graph, index, chunks) == expected
 
 
+KILLED = IndexRef("acme", "ix1")  # the child has a tenant of its own in INDEX
 _KILLED = """
 import asyncio, sys
 from pathlib import Path
@@ -269,7 +283,7 @@ import test_graphs_contract as t
 async def main():
     graph = t.SqliteGraph(await t.Database.open(Path(sys.argv[1]), [t.GRAPH_SCHEMA]), hub_occurrences=t.HUB)
     for n in range(0, 1_000_000, 8):
-        await graph.write(t.INDEX, [t.chain(m) for m in range(n, n + 8)])
+        await graph.write(t.KILLED, [t.chain(m) for m in range(n, n + 8)])
         print(n, flush=True)
 asyncio.run(main())
 """
@@ -286,10 +300,10 @@ async def test_after_kill_9_of_the_writer_the_graph_is_that_of_whole_batches(tmp
     async with await Database.open(path, [GRAPH_SCHEMA]) as database:
         graph = SqliteGraph(database, hub_occurrences=HUB)
         after = [f"name{n}" for n in range(acknowledged, acknowledged + 8)]
-        extra = len(await graph.about(INDEX, after, 100))
+        extra = len(await graph.about(KILLED, after, 100))
         assert extra in {0, 8}
         chunks = [chain(n) for n in range(acknowledged + extra)]
-        assert await stored_links(graph, INDEX, chunks) == naive_links(chunks)
+        assert await stored_links(graph, KILLED, chunks) == naive_links(chunks)
         more = [chain(n) for n in range(acknowledged + extra + 8)]
-        await graph.write(INDEX, more[-8:])
-        assert await stored_links(graph, INDEX, more) == naive_links(more)
+        await graph.write(KILLED, more[-8:])
+        assert await stored_links(graph, KILLED, more) == naive_links(more)

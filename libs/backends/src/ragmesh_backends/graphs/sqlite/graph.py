@@ -6,21 +6,12 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from ragmesh_backends.graphs.limits import HUB_OCCURRENCES, SWEEP_CHUNKS, TARGETS_PER_ENTITY, check_words
 from ragmesh_backends.graphs.sqlite.edges import EdgeWriter
 from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import DocumentVersion
 from ragmesh_backends.model.graph import ChunkEntities, Link
 from ragmesh_backends.sqlite.database import Database
-from ragmesh_servicekit.errors import InvalidArgument
-
-HUB_OCCURRENCES = 1_000
-"""A name that stands in more chunks of an index than this tells nothing: it is counted, but not linked."""
-
-TARGETS_PER_ENTITY = 16
-"""Of the chunks that are about one entity, so many are links' targets: the first of each document come first."""
-
-_SWEEP_CHUNKS = 200
-"""Chunks deleted in one transaction: others write in between."""
 
 _Target = tuple[str, str, int]  # chunk id, document id, version
 
@@ -49,7 +40,7 @@ class SqliteGraph:
         Raises InvalidArgument when a token or key is not made of the words that `model.tokens` makes.
         """
         for chunk in chunks:
-            _check(chunk)
+            check_words(chunk)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -155,11 +146,11 @@ class SqliteGraph:
             key = _index_key(connection, index)
             if key is None:
                 return True
-            rows = connection.execute(select, (argument, key, _SWEEP_CHUNKS)).fetchall()
+            rows = connection.execute(select, (argument, key, SWEEP_CHUNKS)).fetchall()
             edges = EdgeWriter(connection, key, self._hub_occurrences)
             edges.remove([row[0] for row in rows])
             edges.finish()
-            return len(rows) < _SWEEP_CHUNKS
+            return len(rows) < SWEEP_CHUNKS
 
         while not await self._database.write(sweep, role="graph"):
             pass
@@ -177,11 +168,3 @@ def _index_key(connection: sqlite3.Connection, index: IndexRef) -> int | None:
         "SELECT index_key FROM graph_indexes WHERE tenant = ? AND name = ?", (index.tenant, index.name)
     ).fetchone()
     return None if row is None else row[0]
-
-
-def _check(chunk: ChunkEntities) -> None:
-    if not all(map(str.isalnum, chunk.tokens)):
-        raise InvalidArgument.field("tokens", "each must be letters and digits only")
-    for name in chunk.about:
-        if not all(map(str.isalnum, name.split(" "))):
-            raise InvalidArgument.field("about", "each must be words of letters and digits, joined by one blank")
