@@ -14,6 +14,9 @@ from reliability.judge import Rule
 SETTLE_SECONDS = 2.0
 """Undisturbed load at the begin of each case."""
 
+CONVERGE_SECONDS = 2.0
+"""After a process is back and before the next is hit: its peers have found it again by then."""
+
 Inject = Callable[[House, float], Awaitable[None]]
 """Does the harm, given the house and the CLOCK_MONOTONIC time at which the load ends."""
 
@@ -41,7 +44,7 @@ def in_turn(names: tuple[str, ...], act: str, every: float, room: float) -> Inje
             began = time.monotonic()
             await getattr(house.faults, act)(names[turn % len(names)])
             turn += 1
-            await asyncio.sleep(max(0.5, began + every - time.monotonic()))
+            await asyncio.sleep(max(CONVERGE_SECONDS, began + every - time.monotonic()))
 
     return inject
 

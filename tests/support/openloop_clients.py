@@ -160,7 +160,7 @@ def _code_name(code: object) -> str:
 class RestUser:
     """Keep-alive connections to all gateways, in turn. A gateway that cannot be connected to is left for the next one,
     as nothing was sent. Repeatable calls are also sent again when the connection breaks, nothing comes for
-    READ_SECONDS, or the answer is 503; but not when it was the model that failed, which would be asked and paid again."""
+    READ_SECONDS, or the answer is 503; but not when the model failed, which would be asked and paid again."""
 
     def __init__(self, addresses: list[str], key: str, collection: str) -> None:
         self._bases = addresses
