@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reliability.model import ScriptedModel
+from reliability.stores import ProxiedStores
 from support.faults import Faults, grpc_addresses, rest_addresses
 from support.mesh import Mesh
 from support.openai_server import Script
@@ -43,13 +44,13 @@ class House:
     jobs: list[str]
     grpc: list[str] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
+    stores: ProxiedStores | None = None
 
 
 @asynccontextmanager
-async def open_house(
-    models: Path, environment: Mapping[str, str] | None = None, say: Callable[[str], None] = print
-) -> AsyncIterator[House]:
-    """Start, fill, and at the end stop. models: a folder with the built embedding graph."""
+async def open_house(models: Path, stores: ProxiedStores | None = None) -> AsyncIterator[House]:
+    """Start, fill, and at the end stop. models: a folder with the built embedding graph. stores: instead of the mesh's
+    own."""
     async with ScriptedModel(by_question) as model:
         settings = {
             "RAGMESH_MODEL_URL": model.base_url,
@@ -57,14 +58,13 @@ async def open_house(
             "RAGMESH_MODEL_KEY": "sk-test",
             "RAGMESH_MODEL_FIRST_TOKEN_SECONDS": str(FIRST_TOKEN_SECONDS),
             "RAGMESH_MODEL_STALL_SECONDS": str(STALL_SECONDS),
-            **(environment or {}),
+            **(stores.environment if stores else {}),
         }
         mesh = Mesh.at(models, settings, ("--replicas", REPLICAS))
         try:
-            say("starting two of everything")
             await asyncio.to_thread(mesh.start)
             subjects, jobs = await asyncio.to_thread(_fill, mesh)
-            yield House(mesh, model, Faults(mesh), subjects, jobs, grpc_addresses(mesh), rest_addresses(mesh))
+            yield House(mesh, model, Faults(mesh), subjects, jobs, grpc_addresses(mesh), rest_addresses(mesh), stores)
         finally:
             await asyncio.to_thread(mesh.close)
 

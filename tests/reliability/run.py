@@ -21,10 +21,12 @@ from reliability.house import COLLECTION, House, open_house
 from reliability.judge import Evidence, read_operations
 from reliability.model_cases import MODEL_CASES
 from reliability.result import Result, make_result
+from reliability.store_cases import STORE_CASES
+from reliability.stores import ProxiedStores, proxied_stores
 from support.openloop import Load
 
 TESTS = Path(__file__).parents[1]
-ALL = (*CASES, *MODEL_CASES)
+ALL = (*CASES, *MODEL_CASES, *STORE_CASES)
 AFTER_LOAD_SECONDS = 45.0
 """The longest deadline of an operation, and some room."""
 
@@ -62,7 +64,7 @@ async def run_case(house: House, case: Case, seconds: float, out: Path) -> Resul
     operations = read_operations(folder / "operations.jsonl")
     with house.mesh.rest() as rest:
         documents = await asyncio.to_thread(inspect, rest, COLLECTION, operations)
-    hit = sum(fault.signal != "SIGSTOP" for fault in house.faults.log)
+    hit = sum(fault.signal in {"SIGTERM", "SIGKILL"} for fault in house.faults.log)
     evidence = Evidence(
         operations, list(house.faults.log), documents, begin, _restarts(house) - restarts - hit, house.model.calls()
     )
@@ -81,23 +83,33 @@ def _restarts(house: House) -> int:
 
 
 async def run(cases: list[tuple[Case, float]], models: Path, out: Path) -> bool:
-    """All of them on one mesh. True when every gate held."""
+    """All of them: on one mesh, and on another those that need its stores behind proxies. True when every gate held."""
+    proxied = [chosen for chosen in cases if chosen[0] in STORE_CASES]
+    plain = [chosen for chosen in cases if chosen not in proxied]
+    held = not plain or await _run_on(None, plain, models, out)
+    if proxied:
+        async with proxied_stores() as stores:
+            held = await _run_on(stores, proxied, models, out) and held
+    return held
+
+
+async def _run_on(stores: ProxiedStores | None, cases: list[tuple[Case, float]], models: Path, out: Path) -> bool:
     held = True
-    async with open_house(models) as house:
+    print(f"starting two of everything{', the stores behind proxies' if stores else ''}", flush=True)
+    async with open_house(models, stores) as house:
         try:
             for case, seconds in cases:
                 result = await run_case(house, case, seconds, out)
                 print(result.line(), flush=True)
                 held = held and result.held
         finally:
-            await asyncio.to_thread(_keep_logs, house.mesh.home, out)
+            await asyncio.to_thread(_keep_logs, house.mesh.home, out / ("logs-proxied" if stores else "logs"))
     return held
 
 
 def _keep_logs(home: Path, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(home / "logs", out / "logs", dirs_exist_ok=True)
-    shutil.copy(home / "up.log", out / "logs")
+    shutil.copytree(home / "logs", out, dirs_exist_ok=True)
+    shutil.copy(home / "up.log", out)
 
 
 def main() -> int:
