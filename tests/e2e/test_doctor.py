@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from support.mesh import Mesh
 
 DOCTOR_SECONDS = 10.0
 """It promises to be done by then; starting Python and reporting come on top."""
+
+
+def until_true(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    ends_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends_at
+        time.sleep(0.05)
 
 
 def examined(mesh: Mesh, code: int) -> dict[str, list[dict[str, Any]]]:
@@ -35,6 +43,15 @@ def test_a_mesh_that_is_well_and_then_is_not(fresh_mesh: Mesh) -> None:
     assert set(found) >= {"settings", "lock", "records", "state", "blobs", "indexes", "mesh", "rest", "grpc", "jobs"}
     assert found["indexes"][0]["what"] == "1 collection, each with its index and its chunks"
     assert fresh_mesh.key not in json.dumps(found)
+
+    with fresh_mesh.rest() as rest:
+        empty = {"document_id": "empty.html", "text": "<p></p>", "media_type": "text/html"}
+        reply = rest.post("/v1/collections/facts/documents:batchCreate", json={"documents": [empty]})
+        job = reply.json()["jobs"][0]["job_id"]
+        until_true(lambda: rest.get(f"/v1/jobs/{job}").json()["state"] == "DEAD_LETTERED")
+    (dead,) = examined(fresh_mesh, 0)["jobs"]
+    assert dead["level"] == "warning"
+    assert dead["what"].startswith("1 job given up; the last, empty.html: ")
 
     retriever = fresh_mesh.process_named("retriever-1")
     retriever.suspend()

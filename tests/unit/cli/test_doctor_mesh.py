@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from ragmesh_cli.commands import doctor as command
-from ragmesh_cli.doctor import home_folder, processes
+from ragmesh_cli.doctor import home_folder, processes, queue
 from ragmesh_cli.doctor.examination import examine
 from ragmesh_cli.doctor.finding import Finding, Level, Situation, error, ok, warning
 from ragmesh_cli.home import Home, HomeLock
@@ -114,9 +114,10 @@ def test_a_mesh_that_runs_holds_its_lock(place: Home) -> None:
 
 class Admin(BaseHTTPRequestHandler):
     report: dict[str, Any]
+    metrics: str
 
     def do_GET(self) -> None:
-        body = json.dumps(self.report).encode()
+        body = (self.metrics if self.path == "/metrics" else json.dumps(self.report)).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -178,6 +179,30 @@ def test_a_process_that_ended_is_suspended_or_does_not_answer_is_wrong(place: Ho
     assert "does not answer on its admin port" in silent.what
     assert suspended.cure == f"kill -CONT {child.pid}"
     assert (ended.what, ended.cure) == ("retriever-1 is down", "its log says why: /l")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "oldest", "level", "what"),
+    [
+        ("2.0", "4.5", Level.OK, "2 waiting, 1 in work"),
+        ("2.0", "900.0", Level.WARNING, "2 waiting, 1 in work, the oldest waits for 15 minutes"),
+    ],
+)
+def test_a_queue_that_stands_still_is_a_warning(
+    place: Home, admin: str, waiting: str, oldest: str, level: Level, what: str
+) -> None:
+    Admin.metrics = (
+        f"# TYPE ragmesh_queue_waiting_jobs gauge\nragmesh_queue_waiting_jobs {waiting}\n"
+        f"ragmesh_queue_running_jobs 1.0\nragmesh_queue_oldest_waiting_seconds {oldest}\n"
+    )
+    finding = only(queue.queue(running(place, entry(1, admin, name="ingestor-1"))))
+    assert (finding.level, finding.what) == (level, what)
+
+
+def test_of_a_queue_that_does_not_answer_nothing_is_said(place: Home, admin: str) -> None:
+    Admin.metrics = "ragmesh_queue_waiting_jobs NaN\nragmesh_queue_running_jobs NaN\n"
+    assert queue.queue(running(place, entry(1, admin, name="ingestor-1"), entry(2, "127.0.0.1:1"))) == []
+    assert queue.queue(stopped(place)) == []
 
 
 def test_a_mesh_that_is_starting_is_a_warning(place: Home) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ragmesh_cli.doctor import home_folder, machine, network, processes, public_api, stores, variables
+from ragmesh_cli.doctor import home_folder, machine, network, processes, public_api, queue, stores, variables
 from ragmesh_cli.doctor.finding import Check, Finding, Situation, error
 
 WHOLE_SECONDS = 9.5
@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     "mesh": processes.processes,
     "rest": public_api.rest,
     "grpc": public_api.grpc,
+    "queue": queue.queue,
     "logs": processes.logs,
 }
 """In the order in which they are shown."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from ragmesh.common.v1 import job_pb2
 from ragmesh.gateway.v1 import collections_pb2, jobs_pb2
-from ragmesh_cli.client import Client, Target, connect, find_target
+from ragmesh_cli.client import Target, connect, find_target
 from ragmesh_cli.doctor.finding import Finding, Situation, error, ok, warning
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.terminal import harmless
@@ -47,41 +47,34 @@ def rest(situation: Situation) -> list[Finding]:
 
 
 def grpc(situation: Situation) -> list[Finding]:
-    """A read with the key; jobs that wait and jobs that were given up."""
+    """A read with the key; jobs that were given up."""
     if situation.state is None or not situation.state["ready"]:
         return []
     try:
         target = _target(situation)
-        waiting, dead = asyncio.run(_ask(target))
+        dead = asyncio.run(_ask(target))
     except (Failure, TimeoutError) as failure:
         what = str(failure) or f"{situation.state['grpc']} did not answer within {CALL_SECONDS:g} s"
         return [error("grpc", what, LOOK_AT_PROCESSES)]
     findings = [ok("grpc", f"{target.address} answers")]
     if dead:
         last = dead[0]
-        what = f"{_count(dead)} given up; the last, {harmless(last.document_id)}: {harmless(last.failure.message)}"
+        count = f"{len(dead)}{' or more jobs' if len(dead) == PAGE else ' job' if len(dead) == 1 else ' jobs'}"
+        what = f"{count} given up; the last, {harmless(last.document_id)}: {harmless(last.failure.message)}"
         findings.append(warning("jobs", what, "mend what it says and send the document again"))
     else:
-        findings.append(
-            ok("jobs", f"{_count(waiting) if waiting else 'none'} waiting, none given up within the last seven days")
-        )
+        findings.append(ok("jobs", "none was given up within the last seven days"))
     return findings
 
 
-async def _ask(target: Target) -> tuple[list[Any], list[Any]]:
+async def _ask(target: Target) -> list[job_pb2.Job]:
+    """The newest jobs of the key's tenant that were given up, a page at most."""
     async with connect(target) as client, asyncio.timeout(CALL_SECONDS):
         await client.collections.ListCollections(collections_pb2.ListCollectionsRequest(page_size=1))
-        return await _jobs(client, job_pb2.JOB_STATE_ACCEPTED), await _jobs(client, job_pb2.JOB_STATE_DEAD_LETTERED)
-
-
-async def _jobs(client: Client, state: job_pb2.JobState.ValueType) -> list[Any]:
-    """The newest of the key's tenant, a page at most."""
-    reply = await client.jobs.ListJobs(jobs_pb2.ListJobsRequest(state=state, page_size=PAGE))
-    return list(reply.jobs)
-
-
-def _count(jobs: list[Any]) -> str:
-    return f"{len(jobs)}{' or more' if len(jobs) == PAGE else ''} job{'' if len(jobs) == 1 else 's'}"
+        reply = await client.jobs.ListJobs(
+            jobs_pb2.ListJobsRequest(state=job_pb2.JOB_STATE_DEAD_LETTERED, page_size=PAGE)
+        )
+        return list(reply.jobs)
 
 
 def _target(situation: Situation) -> Target:

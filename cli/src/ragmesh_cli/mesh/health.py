@@ -21,6 +21,15 @@ def is_ready(admin: str) -> bool:
         return False
 
 
+def metrics(admin: str) -> str | None:
+    """The metrics of the service, as Prometheus reads them; None when it does not answer."""
+    try:
+        with _direct.open(f"http://{admin}/metrics", timeout=TIMEOUT_SECONDS) as reply:
+            return str(reply.read(), "utf-8", "replace")
+    except (urllib.error.URLError, OSError):
+        return None
+
+
 def report(admin: str) -> dict[str, Any] | None:
     """The health report of the service; None when it does not answer."""
     try:
