@@ -124,8 +124,9 @@ check-generate: .venv/.dev ## that the generated code is what the contract gener
 	@rm -rf .generated && protos/generate.sh ../.generated && diff -r -x py.typed -x __pycache__ protos/gen .generated && rm -rf .generated && echo "generated code is current"
 
 .PHONY: check-docs
-check-docs: .venv/.dev ## that the settings reference is what the settings say
+check-docs: .venv/.dev ## that the references of settings and metrics are what the code says
 	@$(BIN)/python -m ragmesh_cli.reference --check docs/settings.md
+	@$(BIN)/python -m ragmesh_cli.reference --check docs/metrics.md
 
 .PHONY: format
 format: .venv/.dev ## format and mend what can be mended
@@ -136,3 +137,4 @@ format: .venv/.dev ## format and mend what can be mended
 generate: .venv/.dev ## write the generated code and documents anew
 	@protos/generate.sh
 	@$(BIN)/python -m ragmesh_cli.reference docs/settings.md
+	@$(BIN)/python -m ragmesh_cli.reference docs/metrics.md

@@ -323,7 +323,26 @@ async def test_the_depth_counts_what_waits_and_what_is_held(queue: RedisJobs) ->
     await queue.take("one", 2, 1.0)
     depth = await queue.depth()
     assert (depth.length, depth.pending) == (3, 2)
-    assert 0.0 <= depth.oldest_age_seconds < 5.0
+    assert depth.waiting == 1
+    assert 0.0 <= depth.oldest_waiting_seconds <= depth.oldest_pending_seconds < 5.0
+    assert depth.oldest_age_seconds == depth.oldest_pending_seconds
+
+
+async def test_the_ages_are_of_the_oldest_that_waits_and_of_the_oldest_in_hand(queue: RedisJobs) -> None:
+    await queue.submit(submissions(2))
+    await asyncio.sleep(0.1)  # age is the server's to count
+    await queue.submit([submission()])
+    waiting = await queue.depth()
+    assert waiting.oldest_waiting_seconds >= 0.1
+    assert waiting.oldest_pending_seconds == 0.0
+    taken = await queue.take("one", 2, 1.0)
+    depth = await queue.depth()
+    assert depth.oldest_pending_seconds >= 0.1
+    assert depth.oldest_waiting_seconds < depth.oldest_pending_seconds - 0.05
+    await queue.release("one", await queue.start(taken))
+    assert (await queue.depth()).oldest_pending_seconds == 0.0
+    await queue.finish(_ready(await _running(queue)))
+    assert (await queue.depth()).oldest_age_seconds == 0.0
 
 
 # -- cancelling ------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ async def test_an_answer_is_tokens_citations_usage_and_done() -> None:
     events = await events_of(generate(ScriptedModel("The moon", " does [", "1]. Salt", " [7] too."), window_seconds=0))
     assert text_of(events) == "The moon does [1]. Salt too."
     assert [e for e in events if isinstance(e, Citation)] == [Citation(1, "c1", 14, 17)]
-    assert events[-2] == Usage(USAGE, 2, 0)
+    assert events[-2] == Usage(USAGE, 2, 0, citations_dropped=1)
     assert events[-1] == Done(FinishReason.STOP, 0.5)
 
 

@@ -9,10 +9,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ragmesh_servicekit.health import Health
+from ragmesh_servicekit.telemetry.declared import Exposed
 
 
 def admin_app(health: Health) -> Starlette:
     """The application of the admin port."""
+    exposed = Exposed(health.service)
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -24,7 +26,7 @@ def admin_app(health: Health) -> Starlette:
         return JSONResponse(health.report(), 200 if health.ready else 503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(exposed), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
         routes=[

@@ -157,12 +157,14 @@ class ObservedCall:
         self._method = method
         self._role = role
         self._started = time.perf_counter()
+        metrics.CLIENT_IN_FLIGHT.labels(method).inc()
 
     def end(self, error: BaseException | None = None) -> None:
         """Say how it ended, the first time."""
         if self.ended:
             return
         self.ended = True
+        metrics.CLIENT_IN_FLIGHT.labels(self._method).dec()
         code = "OK"
         if error is not None:
             code = error.code if isinstance(error, MeshError) else "CANCELLED"

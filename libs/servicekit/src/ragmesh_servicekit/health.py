@@ -95,12 +95,15 @@ class Health:
         if self._draining:
             return
         self.ready = ready
+        metrics.READY.set(ready)
         await self.servicer.set("", Serving.SERVING)
         await self.servicer.set(self.service, Serving.SERVING if ready else Serving.NOT_SERVING)
 
     async def drain(self) -> None:
         """Not ready any more, for good: later changes are ignored."""
         self._draining, self.ready = True, False
+        metrics.READY.set(0)
+        metrics.DRAINING.set(1)
         await self.servicer.enter_graceful_shutdown()
 
     async def check_once(self) -> None:

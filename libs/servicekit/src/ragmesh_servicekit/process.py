@@ -21,6 +21,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -44,6 +45,8 @@ from ragmesh_servicekit.logs import configure_logs
 from ragmesh_servicekit.ports import PortTaken, describe_taken, refuse_taken
 from ragmesh_servicekit.process_settings import ProcessSettings
 from ragmesh_servicekit.settings import SettingsError
+from ragmesh_servicekit.telemetry import metrics
+from ragmesh_servicekit.telemetry.event_loop import watch_event_loop
 from ragmesh_servicekit.telemetry.setup import configure_tracing, flush
 from ragmesh_servicekit.tokens import TokenVerifier
 
@@ -104,6 +107,7 @@ class Process:
         self.port = grpc_port
 
     async def __aenter__(self) -> Process:
+        metrics.BUILD.labels(self.name, version("ragmesh-servicekit")).set(1)
         telemetry = self.settings.telemetry
         configure_logs(self.name, telemetry.instance, telemetry.log_level)
         self._provider = configure_tracing(
@@ -235,6 +239,7 @@ class Process:
         self._bind()
         await self._await_dependencies()
         self.spawn("health", self.health.watch())
+        self.spawn("event-loop-lag", watch_event_loop())
         await self.server.start()
         await self.health.set_ready(True)
         self._starting = None

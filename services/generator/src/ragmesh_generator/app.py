@@ -5,6 +5,7 @@ from __future__ import annotations
 from ragmesh.generator.v1 import generator_pb2, generator_pb2_grpc
 from ragmesh_backends.llms.extractive import ExtractiveAnswerer
 from ragmesh_backends.model.token_estimate import TokenEstimate
+from ragmesh_generator.adapters.measured_model import MeasuredModel
 from ragmesh_generator.domain.generate import Generate
 from ragmesh_generator.domain.ports import ChatModel
 from ragmesh_generator.domain.prompt import PromptBuilder
@@ -30,10 +31,10 @@ async def serve(settings: GeneratorSettings) -> None:
             model = _remote_model(process, settings.model)
             fallback = extractive if settings.model.stand_in else None
         generate = Generate(
-            model,
+            MeasuredModel(model),
             prompts=PromptBuilder(counter, max_prompt_tokens=settings.model.prompt_tokens),
             counter=counter,
-            fallback=fallback,
+            fallback=MeasuredModel(fallback) if fallback is not None else None,
         )
         generator_pb2_grpc.add_GeneratorServiceServicer_to_server(GeneratorServicer(generate), process.server)
         await process.serve()

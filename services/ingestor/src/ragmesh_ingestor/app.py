@@ -20,6 +20,8 @@ from ragmesh_backends.vectors.milvus import MilvusVectors
 from ragmesh_backends.visibility.redis_visibility import RedisVisibility
 from ragmesh_ingestor.adapters.frames import ChildSettings
 from ragmesh_ingestor.adapters.parser_process import ParserPool
+from ragmesh_ingestor.adapters.queue_gauge import QueueGauge
+from ragmesh_ingestor.adapters.stage_meter import stage_clock
 from ragmesh_ingestor.domain.collections import Collections
 from ragmesh_ingestor.domain.documents import Documents
 from ragmesh_ingestor.domain.submit import Submit
@@ -75,8 +77,11 @@ async def serve(settings: IngestorSettings) -> None:
         ingestor_pb2_grpc.add_IngestorServiceServicer_to_server(servicer, process.server)
 
         consumer = f"{settings.process.telemetry.instance or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        worker = Worker(consumer, queue, records, vectors, graph, visibility, blobs, parser, embedder)
+        worker = Worker(
+            consumer, queue, records, vectors, graph, visibility, blobs, parser, embedder, clock=stage_clock
+        )
         process.spawn("worker", worker.run())
+        process.spawn("queue-gauge", QueueGauge(queue).run())
         process.spawn("sweeper", Sweeper(records, vectors, graph, visibility, blobs, queue).run())
 
         # What is there now stays to the end: the collector need not look at all of it again and again.

@@ -11,6 +11,7 @@ from ragmesh_backends.redis.client import connect
 from ragmesh_backends.redis.layout import check_layout
 from ragmesh_backends.vectors.milvus import MilvusVectors
 from ragmesh_backends.visibility.redis_visibility import RedisVisibility
+from ragmesh_retriever.adapters.search_meter import PrometheusMeter
 from ragmesh_retriever.domain.catalogue import Catalogue
 from ragmesh_retriever.domain.search import Search
 from ragmesh_retriever.server.servicer import RetrieverServicer
@@ -55,6 +56,7 @@ async def serve(settings: RetrieverSettings) -> None:
             records=records,
             visibility=visibility,
             catalogue=Catalogue(records, fresh_seconds=settings.catalogue_seconds),
+            meter=PrometheusMeter(),
         )
         retriever_pb2_grpc.add_RetrieverServiceServicer_to_server(RetrieverServicer(search), process.server)
         process.check("vectors", vectors.ping)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from opentelemetry.trace import SpanKind
 
+from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
 
 
@@ -45,7 +46,9 @@ class CachedQueries:
         key = hashlib.blake2b(f"{self._embedder.model_id}\n{text}".encode(), digest_size=16).hexdigest()
         (found,) = await self._cache.get_many([key])
         if found is not None and len(found) == 4 * self._embedder.dimension:
+            metrics.QUERY_EMBEDDINGS.labels("hit").inc()
             return np.frombuffer(found, dtype=np.float32)
+        metrics.QUERY_EMBEDDINGS.labels("miss").inc()
         with span("embeddings.query", kind=SpanKind.INTERNAL, ragmesh_model=self._embedder.model_id):
             vector = await self._embedder.embed_query(text)
         await self._cache.set_many({key: vector.astype(np.float32).tobytes()})

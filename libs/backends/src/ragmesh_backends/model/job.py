@@ -109,9 +109,21 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """length: jobs that have not ended; pending: those of them in a worker's hands; oldest_age_seconds: since the
-    oldest of them was queued, 0 when there is none."""
+    """length: jobs that have not ended; pending: those of them in a worker's hands. oldest_waiting_seconds: since the
+    oldest of the others was queued, or handed back; oldest_pending_seconds: since the oldest of those in a worker's
+    hands was; 0 when there is none."""
 
     length: int
     pending: int
-    oldest_age_seconds: float
+    oldest_waiting_seconds: float
+    oldest_pending_seconds: float
+
+    @property
+    def oldest_age_seconds(self) -> float:
+        """Of all jobs that have not ended."""
+        return max(self.oldest_waiting_seconds, self.oldest_pending_seconds)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no worker has."""
+        return max(0, self.length - self.pending)

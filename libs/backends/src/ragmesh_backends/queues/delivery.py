@@ -21,6 +21,7 @@ from ragmesh_backends.queues.connection import QueueConnection as Connection
 from ragmesh_backends.queues.records import moment
 from ragmesh_backends.queues.scripts import FINISH, FORGET_CONSUMERS, HEARTBEAT, PROGRESS, RELEASE, START
 from ragmesh_backends.redis.client import MAX_BLOCK_SECONDS, bounded
+from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
 
 log = structlog.get_logger()
@@ -32,6 +33,9 @@ CONSUMER_IDLE_SECONDS = 3600.0
 CONSUMERS_EVERY_SECONDS = 60.0
 SCANS_PER_RECLAIM = 64
 """Rounds of one reclaim; each looks at ten times `limit` pending entries at most, the next goes on from there."""
+
+
+_OUTCOMES = {JobState.READY: "ready", JobState.DEAD_LETTERED: "failed", JobState.CANCELLED: "cancelled"}
 
 
 class JobDelivery(Connection):
@@ -53,7 +57,9 @@ class JobDelivery(Connection):
 
         async with bounded(DEPENDENCY, wait + COMMAND_SECONDS):
             reply = await self._in_group(read)
-        return await self._delivered([entry for _, entries in reply or () for entry in entries])
+        taken = await self._delivered([entry for _, entries in reply or () for entry in entries])
+        metrics.JOB_EVENTS.labels("taken").inc(len(taken))
+        return taken
 
     async def reclaim(self, consumer: str, min_idle_seconds: float, limit: int) -> list[Delivery]:
         """At most `limit` jobs whose worker has given no sign of life for min_idle_seconds: they are this consumer's
@@ -74,7 +80,9 @@ class JobDelivery(Connection):
             found += [entry for entry in reply[1] if entry[0] is not None]
             if len(found) >= limit or self._scan_from == "0-0":
                 break
-        return await self._delivered(found)
+        reclaimed = await self._delivered(found)
+        metrics.JOB_EVENTS.labels("reclaimed").inc(len(reclaimed))
+        return reclaimed
 
     async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Mark as RUNNING and count the attempt, before the work starts, so that an attempt that kills its worker is
@@ -130,6 +138,8 @@ class JobDelivery(Connection):
                     arguments += _fenced([one.delivery])
                     arguments += [one.state.value, one.failure_reason, one.failure_message[:MESSAGE_CHARS]]
                 stale += await self._run(FINISH, *arguments)
+        for one in outcomes:
+            metrics.ENDED_DOCUMENTS.labels(_OUTCOMES[one.state]).inc()
         if stale:
             log.warning("jobs.stale_outcomes", jobs=stale)
 
@@ -137,7 +147,8 @@ class JobDelivery(Connection):
         """Hand jobs back: the next `take` of any worker gets them. One that is asked to stop is CANCELLED instead."""
         with span("queue.release", db_system_name="redis", ragmesh_jobs=len(deliveries)):
             for part in _parts(deliveries):
-                await self._run(RELEASE, *_fenced(part))
+                released: int = await self._run(RELEASE, *_fenced(part))
+                metrics.JOB_EVENTS.labels("released").inc(released)
 
     async def _delivered(self, entries: Sequence[tuple[str, dict[str, str] | None]]) -> list[Delivery]:
         """The entries with their jobs. One without a record belongs to nothing and is removed."""

@@ -14,6 +14,7 @@ from ragmesh_backends.queues.records import accepted, fixed_json
 from ragmesh_backends.queues.scripts import SUBMIT
 from ragmesh_backends.redis.client import bounded
 from ragmesh_servicekit.errors import Aborted, Internal, Reason
+from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
 
 
@@ -47,6 +48,7 @@ class JobIntake(Connection):
                 )
             return await self._of_tenant(first.tenant, job_ids.split(" "))
         made = {one.job_id: accepted(one, int(at)) for one, at in zip(part, reply, strict=True) if at}
+        metrics.JOB_EVENTS.labels("submitted").inc(len(made))
         there = [one for one in part if one.job_id not in made]
         for one, job in zip(there, await self._read([one.job_id for one in there]), strict=True):
             if job is None or job.tenant != one.tenant:

@@ -74,28 +74,41 @@ class JobReading(Connection):
             return job
 
     async def depth(self) -> QueueDepth:
-        """How much is waiting, of all tenants."""
+        """How much is waiting and in hand, of all tenants: two short round trips, however long the queue is."""
         async with bounded(DEPENDENCY, COMMAND_SECONDS):
             pipeline = self._state.pipeline(transaction=False)
-            pipeline.xlen(keys.STREAM)
-            pipeline.xrange(keys.STREAM, count=1)
             pipeline.time()
+            pipeline.xlen(keys.STREAM)
+            pipeline.xinfo_groups(keys.STREAM)
             pipeline.xpending(keys.STREAM, keys.GROUP)
-            length, oldest, (seconds, microseconds), pending = await pipeline.execute(raise_on_error=False)
-            for reply in (length, oldest):
+            clock, length, groups, pending = await pipeline.execute(raise_on_error=False)
+            for reply in (clock, length):
                 if isinstance(reply, Exception):
                     raise reply
-        age = 0.0
-        if oldest:
-            age = seconds + microseconds / 1e6 - int(oldest[0][0].partition("-")[0]) / 1e3
-        held = 0 if isinstance(pending, ResponseError) else pending["pending"]  # no group yet: nobody holds any
-        return QueueDepth(length, held, max(age, 0.0))
+            none_yet = isinstance(groups, ResponseError) or isinstance(pending, ResponseError)
+            group = None if none_yet else next((one for one in groups if one["name"] == keys.GROUP), None)
+            # What was handed out is a prefix of the stream: a job that is handed back gets a new entry at its end.
+            after = "-" if group is None else f"({group['last-delivered-id']}"
+            next_one: Any = await self._state.xrange(keys.STREAM, min=after, count=1)
+        now = clock[0] + clock[1] / 1e6
+        held = 0 if none_yet else pending["pending"]
+        return QueueDepth(
+            length,
+            held,
+            _age(now, next_one[0][0]) if next_one else 0.0,
+            _age(now, pending["min"]) if held else 0.0,
+        )
 
     async def _indexed(self, index: str, below: str, count: int) -> Sequence[tuple[str, int]]:
         """(job id, order) of the `count` newest below this order."""
         async with bounded(DEPENDENCY, COMMAND_SECONDS):
             rows: Any = await self._state.zrevrangebyscore(index, below, "-inf", start=0, num=count, withscores=True)
         return [(job_id, int(order)) for job_id, order in rows]
+
+
+def _age(now: float, entry_id: str) -> float:
+    """Seconds since an entry was made: its id begins with the server's milliseconds."""
+    return max(0.0, now - int(entry_id.partition("-")[0]) / 1e3)
 
 
 def _wanted(job: Job, collection_id: str, state: JobState | None) -> bool:

@@ -28,6 +28,7 @@ from ragmesh_backends.vectors.requests import VERSION_KEY
 from ragmesh_backends.vectors.residency import Residency
 from ragmesh_backends.vectors.rows import scored, slices, upsert
 from ragmesh_servicekit.errors import InvalidArgument, NotFound, Unavailable
+from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
 
 log = structlog.get_logger()
@@ -111,6 +112,7 @@ class MilvusVectors:
                     await self._connection.call("Upsert", request, milvus_pb2.MutationResult)
 
                 await self._on(index, write, self._write_seconds)
+            metrics.WRITTEN_CHUNKS.inc(len(rows))
             if rows:
                 last = OneOf("chunk_id", [rows[-1].chunk.chunk_id])
                 await self._query(index, last, [VERSION_KEY], strong=True)

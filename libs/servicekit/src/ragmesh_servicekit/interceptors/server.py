@@ -33,6 +33,9 @@ from ragmesh_servicekit.tokens import METADATA_KEY, TokenVerifier
 
 log = structlog.get_logger()
 
+PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
+"""What grpc adds to a call that it sends again; nothing on the client's side tells of it."""
+
 UNGUARDED = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Answered without an identity, a deadline and an access line: probes and, when it is switched on, reflection."""
 
@@ -118,7 +121,7 @@ class MeshServerInterceptor(_ServerInterceptor):
                     with nullcontext() if call.unguarded else _observed(call, context), self._admitted(call):
                         async with _bounded(call, context, default_seconds):
                             if writes:
-                                return await _write_all(behaviour(request, context), context)
+                                return await _write_all(behaviour(request, context), context, call)
                             return await behaviour(request, context)
                 except MeshError as error:
                     await abort(context, error)
@@ -146,9 +149,13 @@ async def _whole(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     await asyncio.sleep(_CANCELLATION_SECONDS)
 
 
-async def _write_all(replies: Any, context: Context) -> None:
+async def _write_all(replies: Any, context: Context, call: ServerCall) -> None:
+    first = True
     async with aclosing(replies):
         async for reply in replies:
+            if first and not call.unguarded:
+                metrics.FIRST_REPLY_SECONDS.labels(call.method).observe(time.perf_counter() - call.started)
+            first = False
             try:
                 await context.write(reply)
             except grpc.aio.InternalError:  # the client is gone; the cancellation that says so may come a moment later,
@@ -186,6 +193,8 @@ def _metadata(context: Context) -> dict[str, str]:
 def _observed(call: ServerCall, context: Context) -> Iterator[None]:
     """Anything raised as a MeshError, in a server span; RED metrics and one access line."""
     in_flight = metrics.SERVER_IN_FLIGHT.labels(call.method)
+    if PREVIOUS_ATTEMPTS in call.metadata:
+        metrics.SERVER_RETRIED_CALLS.labels(call.method).inc()
     name = call.method.lstrip("/")
     parent = tracing.extract(call.metadata)
     with tracing.span(name, kind=SpanKind.SERVER, parent=parent, rpc_system="grpc", rpc_method=name) as span:
@@ -214,6 +223,8 @@ def _observed(call: ServerCall, context: Context) -> Iterator[None]:
             span.set_attribute("rpc.response.status_code", call.code)
             metrics.SERVER_CALLS.labels(call.method, call.code).inc()
             metrics.SERVER_SECONDS.labels(call.method).observe(seconds)
+            if call.reason is not None:
+                metrics.FAILED_CALLS.labels(call.reason).inc()
             caller = call.caller
             log.info(
                 "call",

@@ -34,9 +34,11 @@ class Observed:
         self._status = CLIENT_CLOSED_REQUEST
         self._reason: str | None = None
         self._span: Span | None = None
+        self._in_flight = metrics.HTTP_IN_FLIGHT.labels(self._rpc)
         self._started = time.perf_counter()
 
     def __enter__(self) -> Observed:
+        self._in_flight.inc()
         self._span = self._stack.enter_context(
             tracing.span(
                 f"HTTP {self._verb}", kind=SpanKind.SERVER, parent=self._parent, http_request_method=self._verb
@@ -49,11 +51,14 @@ class Observed:
     ) -> None:
         assert self._span is not None
         seconds = time.perf_counter() - self._started
+        self._in_flight.dec()
         self._span.set_attribute("http.response.status_code", self._status)
         if self._status >= 500:
             self._span.set_status(Status(StatusCode.ERROR))
         metrics.HTTP_CALLS.labels(self._rpc, str(self._status)).inc()
         metrics.HTTP_SECONDS.labels(self._rpc).observe(seconds)
+        if self._reason is not None:
+            metrics.FAILED_CALLS.labels(self._reason).inc()
         log.info(
             "request",
             method=self._rpc,
@@ -72,6 +77,9 @@ class Observed:
         """The RPC that the request is for."""
         assert self._span is not None
         self._rpc = path
+        self._in_flight.dec()
+        self._in_flight = metrics.HTTP_IN_FLIGHT.labels(path)
+        self._in_flight.inc()
         self._span.update_name(path.lstrip("/"))
 
     def finish(self, status: int, error: MeshError | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,19 @@ from typing import Any
 import structlog
 from google.protobuf.message import Message
 
+from ragmesh_backends.model.key import KeyRecord
 from ragmesh_gateway.domain.keys import KeyRing
 from ragmesh_gateway.server.contract import Method
 from ragmesh_servicekit import deadline, identity
-from ragmesh_servicekit.errors import Internal, InvalidArgument, PermissionDenied, Reason, Unauthenticated
+from ragmesh_servicekit.errors import (
+    Internal,
+    InvalidArgument,
+    PermissionDenied,
+    Reason,
+    Unauthenticated,
+    Unavailable,
+)
+from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.validation import refuse_unknown_fields, validate
 
 log = structlog.get_logger()
@@ -76,27 +86,44 @@ class Endpoints:
         """Tell who is calling and whether they may. It comes before a surface reads a body, so that nobody without a
         key makes us do so. Raises Unauthenticated, PermissionDenied, Unavailable."""
         structlog.contextvars.bind_contextvars(request_id=call.request_id)  # for all that this task logs from here on
+        record = await self._key_of(call)
+        if method.scope not in record.scopes:
+            metrics.KEY_CHECKS.labels("lacks_scope").inc()
+            raise PermissionDenied(f"the key lacks the scope {method.scope}", metadata={"scope": method.scope})
+        metrics.KEY_CHECKS.labels("accepted").inc()
+        caller = identity.Identity(record.tenant, record.principal, record.groups, record.scopes, call.request_id)
+        streamed = method.client_streaming or method.server_streaming or method.path in ANSWERS
+        seconds = self._limits.stream_seconds if streamed else self._limits.unary_seconds
+        return Admission(method.path, self._handlers[method.path], caller, seconds)
+
+    async def _key_of(self, call: Call) -> KeyRecord:
+        """The record of the caller's key. A key without the scope that it needs is not refused here."""
         if not call.authorization:
+            metrics.KEY_CHECKS.labels("missing").inc()
             raise Unauthenticated(
                 "authorization: no key was sent; send `Authorization: Bearer <key>`", reason=Reason.KEY_MISSING
             )
         scheme, _, key = call.authorization.partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
+            metrics.KEY_CHECKS.labels("refused").inc()
             raise Unauthenticated("authorization: must be `Bearer <key>`", reason=Reason.KEY_INVALID)
-        record = await self._ring.authenticate(key.strip())
-        if method.scope not in record.scopes:
-            raise PermissionDenied(f"the key lacks the scope {method.scope}", metadata={"scope": method.scope})
-        caller = identity.Identity(record.tenant, record.principal, record.groups, record.scopes, call.request_id)
-        streamed = method.client_streaming or method.server_streaming or method.path in ANSWERS
-        seconds = self._limits.stream_seconds if streamed else self._limits.unary_seconds
-        return Admission(self._handlers[method.path], caller, seconds)
+        try:
+            return await self._ring.authenticate(key.strip())
+        except Unauthenticated:
+            metrics.KEY_CHECKS.labels("refused").inc()
+            raise
+        except Unavailable:
+            metrics.KEY_CHECKS.labels("unavailable").inc()
+            raise
 
 
 class Admission:
     """The right to make one call of one method."""
 
-    def __init__(self, handler: Any, caller: identity.Identity, cap_seconds: float) -> None:
+    def __init__(self, path: str, handler: Any, caller: identity.Identity, cap_seconds: float) -> None:
+        self._path = path
         self._handler = handler
+        self._started = time.perf_counter()
         self._caller = caller
         self._cap_seconds = cap_seconds
 
@@ -111,9 +138,14 @@ class Admission:
         """One request, many replies. Raises MeshError. Closing it ends the work behind it. Whoever iterates it must do
         so, and close it, in one task: who is asking stands in that task's context while it runs."""
         checked = _checked(request)
-        with self._as_caller():
+        with self._as_caller(), metrics.OPEN_STREAMS.labels(self._path).track_inprogress():
             async with aclosing(self._handler(checked)) as replies:
+                first = True
                 async for reply in replies:
+                    if first:
+                        first = False
+                        waited = time.perf_counter() - self._started
+                        metrics.FIRST_REPLY_SECONDS.labels(self._path).observe(waited)
                     yield reply
 
     async def upload(self, requests: AsyncIterator[Message | None]) -> Message:

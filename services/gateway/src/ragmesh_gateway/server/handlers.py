@@ -14,6 +14,7 @@ from ragmesh.retriever.v1 import retriever_pb2
 from ragmesh_gateway.domain.ask import Ask
 from ragmesh_gateway.domain.keys import Keys
 from ragmesh_gateway.server import convert
+from ragmesh_gateway.server.answered import ASK, ASK_STREAM, SEARCH, StreamedAnswer, answered
 from ragmesh_gateway.server.endpoints import Handler
 from ragmesh_servicekit import identity
 from ragmesh_servicekit.errors import MeshError, Unavailable
@@ -40,22 +41,25 @@ class AskHandlers:
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
-            "/ragmesh.gateway.v1.SearchService/Search": self.search,
-            "/ragmesh.gateway.v1.AskService/Ask": self.ask,
-            "/ragmesh.gateway.v1.AskService/AskStream": self.ask_stream,
+            SEARCH: self.search,
+            ASK: self.ask,
+            ASK_STREAM: self.ask_stream,
         }
 
     async def search(self, request: public_search_pb2.SearchRequest) -> public_search_pb2.SearchResponse:
         reply = await self._retriever.call(convert.inner_search(request))
         if request.strict and reply.degraded:
             raise Unavailable("a part of the search is down and the request is strict; try again")
+        answered(SEARCH, reply.degraded)
         return convert.public_search(reply)
 
     async def ask(self, request: ask_pb2.AskRequest) -> ask_pb2.AskResponse:
-        return convert.answer_message(await self._ask.answer(convert.question(request)))
+        answer = await self._ask.answer(convert.question(request))
+        answered(ASK, answer.degraded, answer.usage.completion_tokens if answer.usage else 0)
+        return convert.answer_message(answer)
 
     async def ask_stream(self, request: ask_pb2.AskStreamRequest) -> AsyncGenerator[ask_pb2.AskStreamResponse, None]:
-        stream_id, sequence = secrets.token_hex(8), 0
+        stream_id, sequence, seen = secrets.token_hex(8), 0, StreamedAnswer()
 
         def message(fields: Mapping[str, Any]) -> ask_pb2.AskStreamResponse:
             nonlocal sequence
@@ -65,6 +69,7 @@ class AskHandlers:
         async with aclosing(self._ask.stream(convert.question(request))) as events:
             try:
                 async for event in events:
+                    seen.saw(event)
                     yield message(convert.event_fields(event))
             except Exception as error:
                 failure = to_mesh_error(error)

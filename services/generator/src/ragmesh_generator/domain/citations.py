@@ -32,10 +32,12 @@ _LONGEST_MARK = 48
 class CitationParser:
     """Feed it the model's text; it gives back Token and Citation events. Not to be used again after `finish`.
 
-    supplied: chunk ids by passage number. Citation offsets count the code points of all Token texts so far.
+    supplied: chunk ids by passage number. dropped: cited numbers so far that are not
+    among them. Citation offsets count the code points of all Token texts so far.
     """
 
     def __init__(self, supplied: Mapping[int, str]) -> None:
+        self.dropped = 0
         self._supplied = dict(supplied)
         self._held = ""
         self._length = 0
@@ -94,6 +96,7 @@ class CitationParser:
         cited: list[Citation] = []
         for number in dict.fromkeys(int(n) for n in _NUMBER.findall(mark)):
             if number not in self._supplied:
+                self.dropped += 1
                 continue
             self._put(out, f"{'' if cited else blank}[{number}]")
             start = self._length - len(f"[{number}]")

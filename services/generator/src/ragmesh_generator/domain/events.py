@@ -46,11 +46,13 @@ class Degraded:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the answer cost, how many passages the model was given, and how many did not fit into the prompt."""
+    """What the answer cost, how many passages the model was given, and how many did not fit into the prompt.
+    citations_dropped: numbers that it cited and no passage has."""
 
     usage: ModelUsage
     passages_read: int
     passages_dropped: int
+    citations_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

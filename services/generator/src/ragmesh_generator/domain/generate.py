@@ -135,7 +135,8 @@ class Generate:
             written = self._counter.count(answer.text)
             usage = finished.usage if finished else ModelUsage(model.name, prompt.tokens, written, estimated=True)
             finished = Finished(FinishReason.LENGTH, usage)
-        yield Usage(finished.usage, len(ask.passages), prompt.dropped if ask.passages == prompt.passages else 0)
+        left_out = prompt.dropped if ask.passages == prompt.passages else 0
+        yield Usage(finished.usage, len(ask.passages), left_out, parser.dropped)
         yield Done(*answer.verdict(finished.reason))
 
 

@@ -13,6 +13,7 @@ from ragmesh.generator.v1 import generator_pb2, generator_pb2_grpc
 from ragmesh_generator.domain.events import Degraded
 from ragmesh_generator.domain.generate import Generate
 from ragmesh_generator.server import convert
+from ragmesh_generator.server.counted import count
 
 log = structlog.get_logger()
 
@@ -31,4 +32,5 @@ class GeneratorServicer(generator_pb2_grpc.GeneratorServiceServicer):
             async for event in events:
                 if isinstance(event, Degraded):
                     log.warning("model.stood_in_for", model=event.model, cause=event.cause)
+                count(event)
                 yield convert.response(event, documents)

@@ -6,7 +6,8 @@ not answer. What a method promises about order and repetition stands in the adap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -161,6 +162,10 @@ class Embedder(Protocol):
     @property
     def model_id(self) -> str: ...
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+StageClock = Callable[[JobStage], AbstractContextManager[object]]
+"""Around the work of a stage on one group of documents: how long it takes, and that it is going on."""
 
 
 class Parser(Protocol):

@@ -22,7 +22,17 @@ import structlog
 from ragmesh_backends.model.document import DocumentVersion, VersionState
 from ragmesh_backends.model.job import Delivery, JobStage, JobState, Outcome
 from ragmesh_ingestor.domain.chunking import embedding_text
-from ragmesh_ingestor.domain.ports import Blobs, Embedder, Graph, Parser, Queue, Records, Vectors, Visibility
+from ragmesh_ingestor.domain.ports import (
+    Blobs,
+    Embedder,
+    Graph,
+    Parser,
+    Queue,
+    Records,
+    StageClock,
+    Vectors,
+    Visibility,
+)
 from ragmesh_ingestor.domain.preparing import Ended, Interrupted, Located, Prepared, Preparer
 from ragmesh_ingestor.domain.storing import Storer, described, patiently, refusal
 from ragmesh_servicekit.errors import MeshError, NotFound
@@ -80,6 +90,7 @@ class Worker:
         parser: Parser,
         embedder: Embedder,
         settings: WorkerSettings | None = None,
+        clock: StageClock = contextlib.nullcontext,
     ) -> None:
         self._consumer = consumer
         self._queue = queue
@@ -88,6 +99,7 @@ class Worker:
         self._preparer = Preparer(records, blobs, parser, embedder.model_id)
         self._storer = Storer(records, vectors, graph, visibility, blobs)
         self._settings = settings or WorkerSettings()
+        self._clock = clock
         self._owned: dict[str, Delivery] = {}
         self._cancelled: set[str] = set()
         self._stopping = asyncio.Event()
@@ -166,7 +178,8 @@ class Worker:
 
     async def _prepare(self, group: Sequence[Located], taken_at: float) -> None:
         try:
-            results = await patiently("prepare", lambda: self._preparer.prepare(group, taken_at))
+            with self._clock(JobStage.PARSING):
+                results = await patiently("prepare", lambda: self._preparer.prepare(group, taken_at))
         except Exception as error:
             if len(group) == 1:
                 log.error("worker.prepare_failed", job_id=group[0].delivery.job.job_id, **described(error))
@@ -229,9 +242,10 @@ class Worker:
         size = self._settings.embed_chunks
         try:
             parts = []
-            for at in range(0, len(texts), size):
-                part = texts[at : at + size]
-                parts.append(await patiently("embed", partial(self._embedder.embed_documents, part)))
+            with self._clock(JobStage.EMBEDDING):
+                for at in range(0, len(texts), size):
+                    part = texts[at : at + size]
+                    parts.append(await patiently("embed", partial(self._embedder.embed_documents, part)))
         except Exception as error:
             if len(group) == 1:
                 log.error("worker.embed_failed", job_id=group[0].delivery.job.job_id, **described(error))
@@ -274,7 +288,8 @@ class Worker:
     async def _store(self, group: list[Prepared]) -> None:
         group = await self._without_cancelled(group)
         if group:
-            results = await self._storer.store(group)
+            with self._clock(JobStage.WRITING):
+                results = await self._storer.store(group)
             await self._end([one for one in results if isinstance(one, Ended)])
             await self._interrupt([one for one in results if isinstance(one, Interrupted)])
 

@@ -19,6 +19,7 @@ from ragmesh_ingestor.server.uploads import collect
 from ragmesh_servicekit import identity
 from ragmesh_servicekit.errors import InvalidArgument
 from ragmesh_servicekit.paging import PageTokens
+from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import current_traceparent
 
 if TYPE_CHECKING:  # grpc's class takes no type arguments at run time
@@ -105,15 +106,17 @@ class IngestorServicer(ingestor_pb2_grpc.IngestorServiceServicer):
         self, request: pb.BatchCreateDocumentsRequest, context: Context
     ) -> pb.BatchCreateDocumentsResponse:
         single = len(request.documents) == 1
+        documents = [convert.document_input(document) for document in request.documents]
         jobs = await self._submit(
             identity.require(),
             request.collection_id,
-            [convert.document_input(document) for document in request.documents],
+            documents,
             batch_id=request.batch_id or (f"b-{secrets.token_hex(8)}" if not single else ""),
             request_id=request.request_id,
             traceparent=current_traceparent(),
             fields=None if single else [f"documents[{n}]" for n in range(len(request.documents))],
         )
+        metrics.ACCEPTED_BYTES.inc(sum(len(document.data) for document in documents))
         return pb.BatchCreateDocumentsResponse(jobs=[convert.job_message(job) for job in jobs])
 
     async def SubmitDocument(
@@ -128,6 +131,7 @@ class IngestorServicer(ingestor_pb2_grpc.IngestorServiceServicer):
             request_id=header.request_id,
             traceparent=current_traceparent(),
         )
+        metrics.ACCEPTED_BYTES.inc(len(data))
         return pb.SubmitDocumentResponse(job=convert.job_message(job))
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:

@@ -16,6 +16,7 @@ from ragmesh_backends.model.collection import Collection, IndexRef
 from ragmesh_backends.model.document import DocumentVersion, ScoredChunk
 from ragmesh_backends.model.graph import Link
 from ragmesh_backends.model.search import SearchFilter
+from ragmesh_retriever.domain.results import Part, SearchMode, Timing
 
 
 class Vectors(Protocol):
@@ -78,6 +79,18 @@ class Records(Protocol):
 
     async def hidden_versions(self, index: IndexRef) -> frozenset[DocumentVersion]:
         """Every version of the index that readers must not see, by the record."""
+        ...
+
+
+class Meter(Protocol):
+    """Is told how searches went. Never fails, never waits."""
+
+    def searched(self, timings: Sequence[Timing], missing: Sequence[Part]) -> None:
+        """The steps of a search, however it ended, and the parts that did not answer it."""
+        ...
+
+    def found(self, mode: SearchMode, hits: int) -> None:
+        """What a search that ended well has found."""
         ...
 
 

@@ -25,7 +25,7 @@ from ragmesh_retriever.domain.candidates import Candidates
 from ragmesh_retriever.domain.catalogue import Catalogue
 from ragmesh_retriever.domain.legs import Legs, bounded, share_of_remaining
 from ragmesh_retriever.domain.links import LinkMap, is_hidden, names_in
-from ragmesh_retriever.domain.ports import Embedder, Graph, Records, Vectors, Visibility
+from ragmesh_retriever.domain.ports import Embedder, Graph, Meter, Records, Vectors, Visibility
 from ragmesh_retriever.domain.results import Hit, Part, SearchMode, SearchRequest, SearchResult
 from ragmesh_retriever.domain.selection import best_of, select
 from ragmesh_servicekit.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
@@ -83,6 +83,7 @@ class Search:
         records: Records,
         visibility: Visibility,
         catalogue: Catalogue | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._vectors = vectors
         self._graph = graph
@@ -90,20 +91,27 @@ class Search:
         self._records = records
         self._visibility = visibility
         self._catalogue = catalogue or Catalogue(records)
+        self._meter = meter
 
     async def run(self, tenant: str, request: SearchRequest) -> SearchResult:
         """At most request.top_k hits, best first. NotFound: no such collection. Unavailable, DeadlineExceeded: no
         leg that the mode needs answered, or what must stay hidden is not known. FailedPrecondition: the collection
         was embedded by another model."""
         collection = await self._catalogue.get(tenant, request.collection_id)
+        legs = Legs()
         try:
-            return await self._run(collection, request)
+            result = await self._run(legs, collection, request)
         except NotFound:  # the index is not where the catalogue said
             self._catalogue.forget(tenant, request.collection_id)
             raise
+        finally:
+            if self._meter is not None:
+                self._meter.searched(legs.timings, legs.degraded)
+        if self._meter is not None:
+            self._meter.found(request.mode, len(result.hits))
+        return result
 
-    async def _run(self, collection: Collection, request: SearchRequest) -> SearchResult:
-        legs = Legs()
+    async def _run(self, legs: Legs, collection: Collection, request: SearchRequest) -> SearchResult:
         wave = await self._first_wave(legs, collection, request)
         if wave.dense is None and wave.bm25 is None:
             raise next(legs.failures[part] for part in (Part.DENSE, Part.BM25) if part in legs.failures)

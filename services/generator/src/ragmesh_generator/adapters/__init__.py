@@ -1,0 +1,1 @@
+"""What the domain needs, made of the kit."""
