@@ -50,6 +50,13 @@ def test_malformed_variables_are_named_once_and_secrets_are_not_shown(tmp_path: 
     assert not any("hunter2" in f.what or "pw" in f.what for f in found)
 
 
+def test_a_login_in_an_address_is_not_shown(tmp_path: Path) -> None:
+    finding = only(variables.settings(at(tmp_path, RAGMESH_BLOBS_S3_ENDPOINT="ftp://ada:hunter2@h/x")))
+    assert finding.level is Level.ERROR
+    assert "hunter2" not in finding.what
+    assert "//…@h/x" in finding.what
+
+
 def test_variables_that_only_go_together_are_checked_although_others_are_not_set(tmp_path: Path) -> None:
     finding = only(variables.settings(at(tmp_path, RAGMESH_EMBEDDING_URL="http://h/v1")))
     assert finding.what == "RAGMESH_EMBEDDING_NAME: must be set with RAGMESH_EMBEDDING_URL"
@@ -149,6 +156,9 @@ def test_programs_that_are_missing_are_found(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(machine.milvus_lite, "library_folder", missing)
     for finding in (only(machine.redis(at(tmp_path))), only(machine.milvus(at(tmp_path)))):
         assert (finding.level, finding.what) == (Level.ERROR, "it is not there: install it")
+    named = at(tmp_path, RAGMESH_STATE_URL_FILE="/f", RAGMESH_CACHE_URL="redis://h", RAGMESH_VECTORS_URL="http://h")
+    assert only(machine.redis(named)).level is Level.OK  # none would be started
+    assert only(machine.milvus(named)).level is Level.OK
     (tmp_path / "milvus").touch(0o644)
     monkeypatch.setattr(machine.milvus_lite, "library_folder", lambda: tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
@@ -181,10 +191,11 @@ def test_a_server_elsewhere_that_cannot_be_reached_is_named_without_its_password
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = closed.getsockname()[1]
+    (tmp_path / "state.url").write_text(f"redis://user:hunter2@127.0.0.1:{nobody}/0\n")
     found = network.elsewhere(
         at(
             tmp_path,
-            RAGMESH_STATE_URL=f"redis://user:hunter2@127.0.0.1:{nobody}/0",
+            RAGMESH_STATE_URL_FILE=str(tmp_path / "state.url"),
             RAGMESH_RECORDS_URL=f"neo4j+s://127.0.0.1:{listening}",
             RAGMESH_OTLP_ENDPOINT=f"127.0.0.1:{nobody}",
             RAGMESH_EMBEDDING_URL="https://nowhere.invalid/v1",

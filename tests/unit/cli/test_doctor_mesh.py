@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner
 
 from ragmesh_cli.commands import doctor as command
-from ragmesh_cli.doctor import home_folder, processes, queue
+from ragmesh_cli.doctor import home_folder, processes, queue, stores
 from ragmesh_cli.doctor.examination import examine
 from ragmesh_cli.doctor.finding import Finding, Level, Situation, error, ok, warning
+from ragmesh_cli.doctor.stores import child_environment
 from ragmesh_cli.home import Home, HomeLock
 
 
@@ -291,3 +292,26 @@ def test_there_is_no_colour_where_there_is_no_terminal(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "WRONG settings  RAGMESH_REST_PROT is set, and nothing reads it -> is it RAGMESH_REST_PORT?" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+# -- what the child is told -------------------------------------------------------------------------
+
+
+def test_the_stores_that_are_looked_at_are_those_that_run_then_those_named_then_the_homes(place: Home) -> None:
+    names = {"RAGMESH_VECTORS_URL": "http://named:1", "RAGMESH_RECORDS_URL": "neo4j://named:2"}
+    idle = child_environment(Situation(place, names, None))
+    assert {name: idle[name] for name in names} == names
+    assert idle["RAGMESH_BLOBS_URL"] == f"file:{place.path / 'blobs'}"
+    assert "RAGMESH_STATE_URL" not in idle
+    milvus = entry(1, name="milvus", address="unix:/own.sock")
+    runs = child_environment(Situation(place, names, {"processes": [milvus]}))
+    assert runs["RAGMESH_VECTORS_URL"] == "unix:/own.sock"
+
+
+def test_a_child_that_fails_is_a_finding(place: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "MODULE", "ragmesh_nothing")
+    finding = only(stores.stores(Situation(place, dict(os.environ), None)))
+    assert finding.level is Level.ERROR
+    assert "No module named ragmesh_nothing" in finding.what
+    monkeypatch.setattr(stores, "CHILD_SECONDS", 0.01)
+    assert "took longer than" in only(stores.stores(Situation(place, dict(os.environ), None))).what

@@ -53,7 +53,7 @@ def doctor(home: Path | None, as_json: bool) -> None:
 
 def _line(finding: Finding) -> Text:
     mark, style = MARKS[finding.level]
-    line = Text(f"{mark:<6}", style=style)
+    line = Text().append(f"{mark:<6}", style=style)
     line.append(f"{finding.check:<10}", style="dim" if finding.level is Level.OK else "bold")
     line.append(finding.what, style="dim" if finding.level is Level.OK else "default")
     if finding.cure:

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ragmesh_cli.doctor.finding import Finding, Situation, error, ok, warning
+from ragmesh_cli.mesh.plan import own_stores
 from ragmesh_cli.reference import SERVICES
 from ragmesh_cli.stores import milvus_lite, redis_server
 from ragmesh_servicekit.errors import FailedPrecondition
@@ -53,8 +54,10 @@ def python(_: Situation) -> list[Finding]:
     return [ok("python", f"ragmesh {versions['ragmesh']}, Python {platform.python_version()}, {where}")]
 
 
-def redis(_: Situation) -> list[Finding]:
-    """A redis-server that is new enough."""
+def redis(situation: Situation) -> list[Finding]:
+    """A redis-server that is new enough, where one would be started."""
+    if {"RAGMESH_STATE_URL", "RAGMESH_CACHE_URL"} <= own_stores(situation.environ):
+        return [ok("redis", "both Redis are named by variables; none is started")]
     try:
         server = redis_server.program()
     except FailedPrecondition as failure:
@@ -62,8 +65,10 @@ def redis(_: Situation) -> list[Finding]:
     return [ok("redis", f"redis-server {server.version[0]}.{server.version[1]}, {server.path}")]
 
 
-def milvus(_: Situation) -> list[Finding]:
-    """The embedded Milvus and the libraries beside it."""
+def milvus(situation: Situation) -> list[Finding]:
+    """The embedded Milvus and the libraries beside it, where one would be started."""
+    if "RAGMESH_VECTORS_URL" in own_stores(situation.environ):
+        return [ok("milvus", "named by RAGMESH_VECTORS_URL; none is started")]
     try:
         folder = milvus_lite.library_folder()
     except FailedPrecondition as failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ragmesh_cli.doctor.finding import Finding, Situation, error, ok, warning
@@ -39,11 +40,12 @@ def ports(situation: Situation) -> list[Finding]:
 
 def elsewhere(situation: Situation) -> list[Finding]:
     """Every server that a variable names accepts a TCP connection."""
-    named = [
-        (name, server)
+    values = {
+        name.removesuffix("_FILE"): _content(value) if name.endswith("_FILE") else value
         for name, value in sorted(situation.environ.items())
-        if name.startswith("RAGMESH_") and name.endswith(("_URL", "_ENDPOINT")) and (server := _server(value))
-    ]
+        if name.startswith("RAGMESH_") and name.removesuffix("_FILE").endswith(("_URL", "_ENDPOINT"))
+    }
+    named = [(name, server) for name, value in values.items() if (server := _server(value))]
     with ThreadPoolExecutor(max_workers=max(1, len(named))) as pool:
         reasons = list(pool.map(lambda each: _refusal(*each[1]), named))
     findings = []
@@ -55,6 +57,14 @@ def elsewhere(situation: Situation) -> list[Finding]:
         else:
             findings.append(ok("servers", f"{name}: {host}:{port} answers"))
     return findings
+
+
+def _content(path: str) -> str:
+    """Empty for a file that cannot be read, of which the settings check tells."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _server(value: str) -> tuple[str, int] | None:

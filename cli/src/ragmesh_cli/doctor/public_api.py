@@ -78,8 +78,10 @@ async def _ask(target: Target) -> list[job_pb2.Job]:
 
 
 def _target(situation: Situation) -> Target:
+    """The home's mesh. RAGMESH_KEY is for it unless RAGMESH_ADDRESS names another."""
     assert situation.state is not None
-    return find_target(situation.home, str(situation.state["grpc"]), situation.environ.get("RAGMESH_KEY"))
+    given = "" if situation.environ.get("RAGMESH_ADDRESS") else situation.environ.get("RAGMESH_KEY")
+    return find_target(situation.home, str(situation.state["grpc"]), given or situation.home.admin_key())
 
 
 def _get(url: str, key: str) -> Any:

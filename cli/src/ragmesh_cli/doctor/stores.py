@@ -35,14 +35,17 @@ def stores(situation: Situation) -> list[Finding]:
 
 
 def child_environment(situation: Situation) -> Mapping[str, str]:
-    """The stores of the home, unless the environment names others; those that are servers only while they run."""
+    """The stores of the home, unless the environment names others; those that are servers only while they run, and
+    then the mesh's own before all others."""
     home = situation.home.path
     own = {
         "RAGMESH_RECORDS_URL": f"sqlite:{home / 'records.db'}",
         "RAGMESH_BLOBS_URL": f"file:{home / 'blobs'}",
         "RAGMESH_MODELS_DIR": str(home / "models"),
-        "RAGMESH_STATE_URL": situation.address_of("redis-state"),
-        "RAGMESH_VECTORS_URL": situation.address_of("milvus"),
         "GRPC_VERBOSITY": "NONE",
     }
-    return {**own, **situation.environ}
+    run = {
+        "RAGMESH_STATE_URL": situation.address_of("redis-state"),
+        "RAGMESH_VECTORS_URL": situation.address_of("milvus"),
+    }
+    return {**own, **situation.environ, **{name: address for name, address in run.items() if address}}

@@ -4,6 +4,7 @@ are never shown."""
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,9 @@ OWN = frozenset({"RAGMESH_HOME", "RAGMESH_ADDRESS", "RAGMESH_KEY", "RAGMESH_TRAC
 """Those that the command line reads besides the services' (a test compares them with its source)."""
 
 TESTS = "RAGMESH_TEST_"
+
+_LOGIN = re.compile(r"//[^/@\s]*@")
+"""User and password of an address; a variable that is no secret should hold none, and may."""
 
 SUPPLIED = {
     "RAGMESH_RECORDS_URL": "sqlite:/records.db",
@@ -37,7 +41,7 @@ def settings(situation: Situation) -> list[Finding]:
     readable = known()
     findings = [_unknown(name, readable) for name in sorted(given - readable)]
     findings += [
-        error("settings", problem, "mend or unset it; docs/settings.md lists all")
+        error("settings", _LOGIN.sub("//…@", problem), "mend or unset it; docs/settings.md lists all")
         for problem in _malformed(classes, situation.environ)
     ]
     if findings:

@@ -27,7 +27,7 @@ from ragmesh_backends.records.sqlite import RECORDS_SCHEMA
 from ragmesh_backends.redis import layout as redis_layout
 from ragmesh_backends.redis.client import connect
 from ragmesh_backends.sqlite.inspection import component_versions, expected_indexes
-from ragmesh_backends.store_settings import VectorsSettings
+from ragmesh_backends.store_settings import StateSettings, VectorsSettings
 from ragmesh_backends.vectors.inspection import found_indexes
 from ragmesh_servicekit.errors import FailedPrecondition, MeshError
 from ragmesh_servicekit.settings import SettingsError, load
@@ -87,9 +87,9 @@ async def records(environ: Mapping[str, str]) -> list[Finding]:
 
 async def state(environ: Mapping[str, str]) -> list[Finding]:
     """The layout of the Redis for state."""
-    if not environ.get("RAGMESH_STATE_URL"):
+    if not (environ.get("RAGMESH_STATE_URL") or environ.get("RAGMESH_STATE_URL_FILE")):
         return []
-    client = connect(environ["RAGMESH_STATE_URL"])
+    client = connect(load(StateSettings, environ).url)
     try:
         found = await redis_layout.require_known_layout(client)
     finally:
