@@ -17,6 +17,11 @@ class Moved:
         key = (name, tuple(sorted(labels.items())))
         return _samples().get(key, 0.0) - self._before.get(key, 0.0)
 
+    def series(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """The labels of each series that rose, and by how much."""
+        rose = {key: now - self._before.get(key, 0.0) for key, now in _samples().items() if key[0] == name}
+        return [(dict(labels), by) for (_, labels), by in rose.items() if by]
+
 
 def value(name: str, **labels: str) -> float:
     """What a gauge shows now; 0 when it has not been set."""

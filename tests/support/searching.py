@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ragmesh_backends.model.document import ChunkRow, DocumentVersion
 from ragmesh_retriever.domain.catalogue import Catalogue
+from ragmesh_retriever.domain.ports import Meter
 from ragmesh_retriever.domain.results import SearchRequest, SearchResult
 from ragmesh_retriever.domain.search import Search
 from support.small_stores import (
@@ -31,6 +32,7 @@ class Bench:
         hidden: frozenset[DocumentVersion] | None = frozenset(),
         unready: frozenset[DocumentVersion] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
+        meter: Meter | None = None,
     ) -> None:
         self.faults = Faults()
         docs = collection()
@@ -44,6 +46,7 @@ class Bench:
             records=self.records,
             visibility=self.visibility,
             catalogue=Catalogue(self.records, clock=clock),
+            meter=meter,
         )
 
     async def search(self, request: SearchRequest) -> SearchResult:

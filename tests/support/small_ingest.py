@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from ragmesh_ingestor.domain.collections import Collections
 from ragmesh_ingestor.domain.documents import Documents
 from ragmesh_ingestor.domain.passage import ParsedPassages, ParseFailure, ParseRequest
 from ragmesh_ingestor.domain.passages import passages_of
-from ragmesh_ingestor.domain.ports import Embedder
+from ragmesh_ingestor.domain.ports import Embedder, StageClock
 from ragmesh_ingestor.domain.submit import Submit
 from ragmesh_ingestor.domain.sweeper import Sweeper, SweeperSettings
 from ragmesh_ingestor.domain.worker import Worker, WorkerSettings
@@ -292,6 +292,7 @@ class SmallMesh:
     vectors: SmallVectors = field(default_factory=SmallVectors)
     visibility: SmallVisibility = field(default_factory=SmallVisibility)
     embedder: MeasuredEmbedder = field(default_factory=SmallEmbedder)
+    clock: StageClock = nullcontext
     worker_settings: WorkerSettings = field(
         default_factory=lambda: WorkerSettings(visibility_lag_seconds=0.0, block_seconds=0.05, heartbeat_seconds=0.02)
     )
@@ -316,7 +317,7 @@ class SmallMesh:
     def worker(self, consumer: str = "one") -> Worker:
         return Worker(
             consumer, self.queue, self.records, self.vectors, self.graph, self.visibility, self.blobs,
-            SmallParser(), self.embedder, self.worker_settings,
+            SmallParser(), self.embedder, self.worker_settings, clock=self.clock,
         )  # fmt: skip
 
     @asynccontextmanager

