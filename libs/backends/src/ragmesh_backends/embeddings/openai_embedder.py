@@ -1,8 +1,8 @@
 """An embedding model behind any OpenAI-compatible API, through the openai SDK.
 
-Documents go in batches, two of them at once, each with a time-out of its own; a failed batch is repeated here, so that
-one of many does not cost the others. Queries go alone, beside the batches, and are not repeated: the caller's channel
-does that.
+Documents go in batches, two of them at once, each with a time-out of its own. Queries go alone, beside the batches.
+Nothing is repeated here: for queries the caller's channel does that, for documents the worker, which waits for an API
+that is down as it does for a store.
 """
 
 from __future__ import annotations
