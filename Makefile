@@ -94,6 +94,11 @@ test-reliability: .venv/.dev ## faults under load, the short set (5 minutes; CAS
 test-reliability-full: .venv/.dev ## faults under load, 3,000 requests a case (an hour and a half; CASE=name for one)
 	@$(RELIABILITY) --set full $(if $(CASE),--case $(CASE))
 
+.PHONY: test-neo4j
+test-neo4j: .venv/.dev ## the suites of the stores on a real Neo4j: RAGMESH_TEST_NEO4J_URI, or one of its own (Java, Maven)
+	@if [[ -n "$${RAGMESH_TEST_NEO4J_URI:-}" ]]; then $(BIN)/pytest -m neo4j; \
+	else $(BIN)/python tests/neo4j-server $(BIN)/pytest -m neo4j; fi
+
 # -- check -----------------------------------------------------------------------------------------
 
 SOURCES := libs services cli tests

@@ -132,7 +132,7 @@ async def test_a_repeated_write_changes_nothing_and_a_changed_chunk_is_replaced(
 async def test_targets_of_two_versions_are_there_until_one_is_deleted(graph: Graph) -> None:
     await graph.write(INDEX, [chunk("s", [], "New York"), NEW_YORK, chunk("ny", ["new york"], "x", version=2)])
     assert [link.target_version for link in await graph.links(INDEX, ["s:1:0"])] == [1, 2]
-    await graph.delete_versions(INDEX, [DocumentVersion("ny", 1), DocumentVersion("ny", 7)])
+    await graph.delete_versions(INDEX, [DocumentVersion("ny", 1), DocumentVersion("ny", 7), DocumentVersion("ny", 1)])
     assert [link.target_version for link in await graph.links(INDEX, ["s:1:0"])] == [2]
     await graph.delete_versions(INDEX, [DocumentVersion("ny", 2)])
     assert await graph.links(INDEX, ["s:1:0"]) == []

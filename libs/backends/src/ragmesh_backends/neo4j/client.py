@@ -20,8 +20,8 @@ from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
-from neo4j import READ_ACCESS, WRITE_ACCESS, AsyncDriver, AsyncGraphDatabase
-from neo4j.exceptions import AuthError, ConfigurationError
+from neo4j import READ_ACCESS, WRITE_ACCESS, AsyncDriver, AsyncGraphDatabase, AsyncSession
+from neo4j.exceptions import AuthError, ConfigurationError, ServiceUnavailable
 
 from ragmesh_backends.neo4j.faults import Contended, from_driver, translate
 from ragmesh_backends.neo4j.schema import Schema, migrate
@@ -51,6 +51,10 @@ _FETCH_ROWS = 10_000
 _ATTEMPTS = 3
 _FIRST_PAUSE_SECONDS = 0.1
 _START_PAUSE_SECONDS = 0.5
+
+# Not `neo4j://`: a cluster's followers may be behind, and nothing carries bookmarks from one process to the next.
+_SCHEMES = frozenset({"bolt", "bolt+s", "bolt+ssc"})
+_ADDRESSES = "a Neo4j address is `bolt://host:port`, or `bolt+s://host:port` with TLS"
 
 
 class Neo4j:
@@ -168,7 +172,7 @@ class Neo4j:
                 ) as session:
                     # The client's own clock runs out first; this frees the locks when the client is gone. 0 is "never".
                     timeout = max(0.001, within(cap_seconds))
-                    async with await session.begin_transaction(timeout=timeout) as transaction:
+                    async with await _begin(session, timeout) as transaction:
                         value = await work(transaction)
                         await transaction.commit()
                 return value
@@ -178,7 +182,19 @@ class Neo4j:
                 raise translate(error, role) from error
 
 
+async def _begin(session: AsyncSession, timeout_seconds: float) -> Transaction:
+    """Nothing but the driver's work: a name that is not resolved is a ValueError of its, for example."""
+    try:
+        return await session.begin_transaction(timeout=timeout_seconds)
+    except Exception as error:
+        if from_driver(error):
+            raise
+        raise ServiceUnavailable("no connection") from error
+
+
 def _driver(uri: str, user: str, password: str, max_connections: int) -> AsyncDriver:
+    if urlsplit(uri).scheme not in _SCHEMES:
+        raise InvalidArgument(_ADDRESSES)
     try:
         return AsyncGraphDatabase.driver(
             uri,
@@ -193,24 +209,25 @@ def _driver(uri: str, user: str, password: str, max_connections: int) -> AsyncDr
             notifications_min_severity="OFF",
         )
     except (ConfigurationError, ValueError) as error:  # their text may hold the password
-        raise InvalidArgument("a Neo4j address is `bolt://host:port` or `bolt+s://host:port`") from error
+        raise InvalidArgument(_ADDRESSES) from error
 
 
 async def _reach(driver: AsyncDriver, wait_seconds: float) -> None:
     """Wait for a server that is still starting. Not through a guard: its breaker would open meanwhile."""
     give_up_at = time.monotonic() + wait_seconds
+    told = False
     while True:
         try:
             async with asyncio.timeout(max(0.001, min(CONNECT_SECONDS, give_up_at - time.monotonic()))):
                 await driver.verify_connectivity()
             return
         except Exception as error:
-            if not from_driver(error):
-                raise
             failure = translate(error, "records")
             if isinstance(error, AuthError):
                 raise FailedPrecondition(failure.message) from error
             if not isinstance(failure, Unavailable) or time.monotonic() + _START_PAUSE_SECONDS > give_up_at:
                 raise failure from error
-            log.info("neo4j.waiting", message=failure.message)
+            if not told:
+                log.info("neo4j.waiting", message=failure.message)
+            told = True
         await asyncio.sleep(_START_PAUSE_SECONDS)

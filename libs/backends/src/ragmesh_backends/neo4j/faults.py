@@ -15,6 +15,7 @@ from neo4j.exceptions import (
     ServiceUnavailable,
     SessionExpired,
     TransientError,
+    UnsupportedServerProduct,
 )
 
 from ragmesh_servicekit.errors import Aborted, FailedPrecondition, Internal, MeshError, Reason, Unavailable
@@ -68,6 +69,8 @@ def translate(error: Exception, role: str) -> MeshError:
         return _answered(error, role)
     if isinstance(error, (ServiceUnavailable, SessionExpired, OSError)):
         return Unavailable.dependency(role)
+    if isinstance(error, UnsupportedServerProduct):
+        return Unavailable.dependency(role, f"the server of the {role} store is no Neo4j that the mesh can talk to")
     if isinstance(error, ConfigurationError):
         return FailedPrecondition(f"the {role} store cannot be reached with these settings")
     log.error("neo4j.failed", dependency=role, error=type(error).__name__)

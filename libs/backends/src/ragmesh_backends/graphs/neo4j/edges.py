@@ -112,7 +112,7 @@ class EdgeWriter:
         for chunk in fresh:
             change.update(self._names_in(chunk.tokens))
         for chunk in doomed:
-            change.subtract(self._names_in(chunk.tokens))
+            change.subtract(self._names_in(chunk.tokens).difference(new))  # which nobody has counted yet
         crossing = {
             name
             for name, delta in change.items()

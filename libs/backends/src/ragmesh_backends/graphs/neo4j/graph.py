@@ -75,7 +75,7 @@ class Neo4jGraph:
     async def delete_versions(self, index: IndexRef, versions: Iterable[DocumentVersion]) -> None:
         """Delete the chunks of these versions and what only they were about. Bears repetition. In several transactions:
         a version that is being deleted is hidden."""
-        wanted = [[version.document_id, version.version] for version in versions]
+        wanted = [[version.document_id, version.version] for version in dict.fromkeys(versions)]
 
         async def sweep(transaction: Transaction) -> bool:
             edges = EdgeWriter(transaction, index, self._hub_occurrences)

@@ -119,7 +119,7 @@ class SqliteGraph:
     async def delete_versions(self, index: IndexRef, versions: Iterable[DocumentVersion]) -> None:
         """Delete the chunks of these versions and what only they were about. Bears repetition. In several transactions:
         a version that is being deleted is hidden."""
-        wanted = json.dumps([[version.document_id, version.version] for version in versions])
+        wanted = json.dumps([[version.document_id, version.version] for version in dict.fromkeys(versions)])
         await self._sweep(
             index,
             "SELECT c.chunk_key FROM json_each(?) AS v JOIN graph_chunks AS c ON c.index_key = ?"
