@@ -52,6 +52,36 @@ HEDGED_CALLS = counter(
 )
 DEPENDENCY_UP = gauge("ragmesh_dependency_up", "1 when a dependency answered its last check, else 0.", ["dependency"])
 
+# -- dependencies --------------------------------------------------------------------------------------------------
+
+DEPENDENCY_CALLS = counter(
+    "ragmesh_dependency_calls",
+    "Calls of a dependency: ok, failed, refused (it said no), deadline (the request's own), cancelled, stalled (this "
+    "process stood still). Only ok and failed count for its breaker.",
+    ["dependency", "outcome"],
+)
+DEPENDENCY_SECONDS = histogram(
+    "ragmesh_dependency_seconds", "Time of those calls, however they ended.", ["dependency"], buckets=SECONDS
+)
+BREAKER_STATE = gauge(
+    "ragmesh_breaker_state",
+    "The breaker of a dependency: 0 closed, 1 half-open, 2 open.",
+    ["dependency", "endpoint"],
+)
+BREAKER_CHANGES = counter(
+    "ragmesh_breaker_changes",
+    "Changes of a breaker, by the state that it came to.",
+    ["dependency", "endpoint", "state"],
+)
+REFUSED_CALLS = counter(
+    "ragmesh_refused_dependency_calls",
+    "Calls of a dependency that were not made: its breaker was open (breaker), too many were under way (bulkhead).",
+    ["dependency", "endpoint", "cause"],
+)
+RETRIED_CALLS = counter(
+    "ragmesh_retried_dependency_calls", "Calls of a dependency that were made once more, by a worker.", ["dependency"]
+)
+
 # -- gateway -------------------------------------------------------------------------------------------------------
 
 HTTP_CALLS = counter(
