@@ -66,5 +66,5 @@ def test_the_admin_port_tells_life_readiness_and_metrics() -> None:
         assert client.get("/readyz").status_code == 503
         health.ready = True
         assert client.get("/readyz").status_code == 200
-        assert client.get("/healthz").json() == {"service": "retriever", "ready": True, "checks": {}}
+        assert client.get("/healthz").json() == {"service": "retriever", "ready": True, "checks": {}, "breakers": []}
         assert "ragmesh_server_calls_total" in client.get("/metrics").text

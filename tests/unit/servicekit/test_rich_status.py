@@ -58,7 +58,7 @@ def test_details_stay_below_what_metadata_may_hold() -> None:
 
 @pytest.mark.parametrize(("after", "pushback"), [(None, None), (1.5, "1500"), (0, "0"), (-1, "-1")])
 def test_a_wait_becomes_push_back(after: float | None, pushback: str | None) -> None:
-    metadata = dict(trailing_metadata(Unavailable("busy", retry_after_seconds=after)))
+    metadata = dict(trailing_metadata(Unavailable("busy", reason=Reason.OVERLOADED, retry_after_seconds=after)))
     assert metadata.get(PUSHBACK_KEY) == pushback
     assert DETAILS_KEY in metadata
 

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 
 from ragmesh_servicekit.errors import MeshError
+from ragmesh_servicekit.resilience.breaker import AsyncBreaker
 from ragmesh_servicekit.telemetry import metrics
 
 log = structlog.get_logger()
@@ -26,13 +27,14 @@ Serving = health_pb2.HealthCheckResponse.ServingStatus
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A dependency. `probe` returns when it answers and raises when it does not; it is asked every `every_seconds` and
-    given `timeout_seconds`."""
+    """A dependency. `probe` returns when it answers and raises when it does not; it is asked every `every_seconds`, at
+    least every `down_seconds` once it did not answer, and given `timeout_seconds`."""
 
     name: str
     probe: Callable[[], Awaitable[object]]
     every_seconds: float = 5.0
     timeout_seconds: float = 2.0
+    down_seconds: float = 1.0
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Health:
         self.servicer = EndingHealthServicer()
         self._checks: list[Check] = []
         self._results: dict[str, CheckResult] = {}
+        self._breakers: list[AsyncBreaker] = []
         self.ready = False
         self._draining = False
         for check in checks:
@@ -89,6 +92,10 @@ class Health:
         """Watch one dependency more; before `watch` begins."""
         self._checks.append(check)
         self._results[check.name] = CheckResult()
+
+    def show(self, breaker: AsyncBreaker) -> None:
+        """Show one breaker more in the report."""
+        self._breakers.append(breaker)
 
     async def set_ready(self, ready: bool) -> None:
         """Turn readiness on or off; without effect once draining has begun."""
@@ -115,13 +122,17 @@ class Health:
         await asyncio.gather(*(self._repeat(check) for check in self._checks))
 
     def report(self) -> dict[str, object]:
-        """JSON: ready, and the state of each dependency."""
+        """JSON: ready, the state of each dependency, and of each breaker."""
         return {
             "service": self.service,
             "ready": self.ready,
             "checks": {
                 name: {"state": result.state, "detail": result.detail} for name, result in self._results.items()
             },
+            "breakers": [
+                {"dependency": breaker.dependency, "endpoint": breaker.endpoint, "state": breaker.state}
+                for breaker in self._breakers
+            ],
         }
 
     def all_ok(self) -> bool:
@@ -130,7 +141,8 @@ class Health:
     async def _repeat(self, check: Check) -> None:
         while True:
             await self._ask(check)
-            await asyncio.sleep(check.every_seconds)
+            down = self._results[check.name].state == "down"
+            await asyncio.sleep(min(check.every_seconds, check.down_seconds) if down else check.every_seconds)
 
     async def _ask(self, check: Check) -> None:
         state, detail = "ok", ""

@@ -44,6 +44,9 @@ from ragmesh_servicekit.interceptors.server import (
 from ragmesh_servicekit.logs import configure_logs
 from ragmesh_servicekit.ports import PortTaken, describe_taken, refuse_taken
 from ragmesh_servicekit.process_settings import ProcessSettings
+from ragmesh_servicekit.resilience.breaker import AsyncBreaker, BreakerPolicy
+from ragmesh_servicekit.resilience.endpoint import endpoint_of
+from ragmesh_servicekit.resilience.guard import MAX_CONCURRENT, SLOW_SHARE, Guard
 from ragmesh_servicekit.settings import SettingsError
 from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.event_loop import watch_event_loop
@@ -180,6 +183,29 @@ class Process:
     def check(self, name: str, probe: Callable[[], Awaitable[object]]) -> None:
         """Watch a dependency."""
         self.health.add(Check(name, probe))
+
+    def guard(
+        self,
+        name: str,
+        url: str,
+        *,
+        max_concurrent: int = MAX_CONCURRENT,
+        slow_share: float = SLOW_SHARE,
+        open_seconds: float | None = None,
+    ) -> Guard:
+        """The guard of a dependency, with a breaker by the settings, which the health report shows. url: where it is;
+        what is secret in it is left out. open_seconds: instead of the settings'.
+
+        A file of this host gets no breaker: it does not come and go as a server does, and nobody is spared by not
+        asking it."""
+        endpoint = endpoint_of(url)
+        breaker = None
+        if not url.startswith(("sqlite:", "file:")):
+            settings = self.settings.breaker
+            policy = BreakerPolicy(settings.failures, open_seconds or settings.open_seconds, settings.successes)
+            breaker = AsyncBreaker(name, endpoint, policy)
+            self.health.show(breaker)
+        return Guard(name, endpoint, breaker=breaker, max_concurrent=max_concurrent, slow_share=slow_share)
 
     def spawn(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a task for as long as the process lives. One that ends with an error stops the process with it."""

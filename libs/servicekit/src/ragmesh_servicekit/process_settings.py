@@ -113,6 +113,33 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """The breakers of this process's dependencies."""
+
+    failures: int = setting(
+        "RAGMESH_BREAKER_FAILURES",
+        5,
+        doc="Failed calls of a dependency in a row after which it is left alone.",
+        minimum=1,
+        maximum=1000,
+    )
+    open_seconds: float = setting(
+        "RAGMESH_BREAKER_OPEN_SECONDS",
+        30.0,
+        doc="How long it is left alone, unless a health check finds it answering before.",
+        minimum=0.1,
+        maximum=3600,
+    )
+    successes: int = setting(
+        "RAGMESH_BREAKER_SUCCESSES",
+        2,
+        doc="Calls that must succeed before all calls are let through again.",
+        minimum=1,
+        maximum=100,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSettings:
     """All of them, as each service's settings hold them."""
 
@@ -120,3 +147,4 @@ class ProcessSettings:
     admin: AdminSettings
     telemetry: TelemetrySettings
     identity: IdentitySettings
+    breaker: BreakerSettings

@@ -82,6 +82,8 @@ def trailing_metadata(error: MeshError) -> tuple[tuple[str, str | bytes], ...]:
     after = error.retry_after_seconds
     if error.reason in _PAID_FOR:
         after = -1
+    elif error.reason is Reason.DEPENDENCY_UNAVAILABLE and after is not None and after > 0:
+        after = None  # so long this replica leaves its dependency alone; another may be asked at once
     if after is not None:
         metadata.append((PUSHBACK_KEY, "-1" if after < 0 else str(int(after * 1000))))
     return tuple(metadata)
