@@ -36,7 +36,9 @@ class Clone:
         folder = self.path / "protos" / "ragmesh" / "test" / "v1"
         folder.mkdir(parents=True, exist_ok=True)
         text = CONTRACT.format(field=field)
-        (folder / "thing.proto").write_text(text.replace("  string name = 1;\n", "") if field.startswith(BROKEN) else text)
+        (folder / "thing.proto").write_text(
+            text.replace("  string name = 1;\n", "") if field.startswith(BROKEN) else text
+        )
 
     def commit(self, field: str) -> str:
         self.write(field)
