@@ -29,6 +29,7 @@ from ragmesh_backends.neo4j.transaction import Transaction, rows
 from ragmesh_servicekit.deadline import within
 from ragmesh_servicekit.errors import FailedPrecondition, InvalidArgument, Unavailable
 from ragmesh_servicekit.resilience.guard import Guard
+from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
 
 log = structlog.get_logger()
@@ -44,7 +45,6 @@ POOL_WAIT_SECONDS = 5.0
 """For a free connection, before the caller is refused as overloaded."""
 
 _LIVENESS_SECONDS = 30.0
-_MAX_WAITING = 256
 _FETCH_ROWS = 10_000
 """Rows of one answer before the driver asks for more."""
 
@@ -69,7 +69,6 @@ class Neo4j:
         self._endpoint = endpoint
         self._database = database
         self._guards = {guard.name: guard for guard in guards}
-        self._under_way = 0
         self._closed = False
 
     @classmethod
@@ -116,7 +115,9 @@ class Neo4j:
 
     async def ping(self, *, role: str = "records", cap_seconds: float = 1.0) -> None:
         """Raise Unavailable unless the server answers a query."""
-        await self.read(lambda transaction: rows(transaction, "RETURN 1"), role=role, cap_seconds=cap_seconds)
+        if self._closed:
+            raise _closed(role)
+        await self._once(lambda transaction: rows(transaction, "RETURN 1"), READ_ACCESS, role, cap_seconds, probe=True)
 
     async def close(self) -> None:
         """Close every connection. May be called twice."""
@@ -139,33 +140,28 @@ class Neo4j:
 
     async def _repeat(self, work: Work[T], access: str, role: str, operation: str, cap_seconds: float) -> T:
         if self._closed:
-            raise Unavailable.dependency(role, f"the {role} store is closed")
-        if self._under_way >= _MAX_WAITING:
-            raise Unavailable.dependency(role, f"too many calls wait for the {role} store")
+            raise _closed(role)
         give_up_at = time.monotonic() + cap_seconds
-        self._under_way += 1
-        try:
-            for attempt in range(_ATTEMPTS):
-                left = max(0.001, give_up_at - time.monotonic())
-                try:
-                    with span(f"{role}.{operation}", db_system_name="neo4j"):
-                        return await self._once(work, access, role, left)
-                except Contended as error:
-                    # Jitter of the whole pause: those who ran into each other must not do so again.
-                    pause = _FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-                    if attempt + 1 == _ATTEMPTS or pause >= min(left, within(cap_seconds)):
-                        raise Unavailable.dependency(role, error.message) from error
-                    log.info("neo4j.repeated", dependency=role, operation=operation, attempt=attempt + 1)
-                    await asyncio.sleep(pause)
-            raise AssertionError("the last attempt returns or raises")
-        finally:
-            self._under_way -= 1
+        for attempt in range(_ATTEMPTS):
+            left = max(0.001, give_up_at - time.monotonic())
+            try:
+                with span(f"{role}.{operation}", db_system_name="neo4j"):
+                    return await self._once(work, access, role, left)
+            except Contended as error:
+                # Jitter of the whole pause: those who ran into each other must not do so again.
+                pause = _FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+                if attempt + 1 == _ATTEMPTS or pause >= min(left, within(cap_seconds)):
+                    raise Unavailable.dependency(role, error.message) from error
+                log.info("neo4j.repeated", dependency=role, operation=operation, attempt=attempt + 1)
+                metrics.RETRIED_CALLS.labels(role).inc()
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, work: Work[T], access: str, role: str, cap_seconds: float) -> T:
+    async def _once(self, work: Work[T], access: str, role: str, cap_seconds: float, *, probe: bool = False) -> T:
         guard = self._guards.get(role)
         if guard is None:
             guard = self._guards[role] = Guard(role, self._endpoint)
-        async with guard.call(cap_seconds):
+        async with guard.call(cap_seconds, probe=probe):
             try:
                 async with self._driver.session(
                     default_access_mode=access, database=self._database, fetch_size=_FETCH_ROWS
@@ -180,6 +176,10 @@ class Neo4j:
                 if not from_driver(error):
                     raise
                 raise translate(error, role) from error
+
+
+def _closed(role: str) -> Unavailable:
+    return Unavailable.dependency(role, f"the {role} store is closed")
 
 
 async def _begin(session: AsyncSession, timeout_seconds: float) -> Transaction:

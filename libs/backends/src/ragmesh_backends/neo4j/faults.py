@@ -33,6 +33,8 @@ _CONTENTION = frozenset(
         "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists",
         "Neo.ClientError.Schema.ConstraintAlreadyExists",
         "Neo.ClientError.Schema.IndexAlreadyExists",
+        "Neo.ClientError.Schema.ConstraintWithNameAlreadyExists",
+        "Neo.ClientError.Schema.IndexWithNameAlreadyExists",
     }
 )
 """Others held the lock: the transaction was undone, the server is well, and a repetition will succeed."""
@@ -81,7 +83,7 @@ def _answered(error: Neo4jError, role: str) -> MeshError:
     code = error.code or ""
     if isinstance(error, AuthError) or code.startswith("Neo.ClientError.Security."):
         log.error("neo4j.refused", dependency=role, code=code)
-        return Unavailable.dependency(role, f"the {role} store refuses the user or the password of the mesh")
+        return _to_be_mended(role, "authentication", f"the {role} store refuses the user or the password of the mesh")
     if code in _CONTENTION:
         return Contended(f"others write to the same place of the {role} store; try again")
     if code in _ENDED or isinstance(error, TransientError):
@@ -91,5 +93,10 @@ def _answered(error: Neo4jError, role: str) -> MeshError:
     if code == "Neo.ClientError.Database.DatabaseNotFound":
         return FailedPrecondition(f"the server of the {role} store has no such database")
     if code.startswith("Neo.DatabaseError.Transaction."):  # the log cannot be written: a full disk
-        return Unavailable.dependency(role, f"the {role} store takes no writes now; try again later")
+        return _to_be_mended(role, "no_writes", f"the {role} store takes no writes now; try again later")
     return Internal(f"the {role} store refused a statement")
+
+
+def _to_be_mended(role: str, cause: str, sentence: str) -> Unavailable:
+    """The server answers, and refuses until its operator has changed something: no breaker opens for that."""
+    return Unavailable(sentence, metadata={"dependency": role, "cause": cause})

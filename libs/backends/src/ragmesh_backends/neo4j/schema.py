@@ -8,6 +8,8 @@ killed midway is repeated by the next.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from ragmesh_backends.neo4j.transaction import Transaction, rows
-from ragmesh_servicekit.errors import FailedPrecondition
+from ragmesh_servicekit.errors import FailedPrecondition, Unavailable
 
 if TYPE_CHECKING:
     from ragmesh_backends.neo4j.client import Neo4j
@@ -25,6 +27,9 @@ log = structlog.get_logger()
 _STEP_SECONDS = 60.0
 """The longest wait for one statement: an index over what is stored already."""
 
+_POLL_SECONDS = 0.1
+
+_BUILDING = "SHOW INDEXES YIELD state WHERE state <> 'ONLINE' RETURN count(*) AS indexes"
 _UNIQUE = """
 CREATE CONSTRAINT schema_version_component IF NOT EXISTS FOR (v:SchemaVersion) REQUIRE v.component IS UNIQUE
 """
@@ -62,8 +67,18 @@ async def migrate(client: Neo4j, schemas: Sequence[Schema]) -> None:
                 await _run(client, statement)
             await _run(client, _MOVE, component=schema.component, version=version)
             log.info("neo4j.migrated", component=schema.component, version=version)
-    await _run(client, "CALL db.awaitIndexes($seconds)", seconds=int(_STEP_SECONDS))
+    await _built(client)
     await _behind(client, schemas)  # a newer program may have started at the same moment
+
+
+async def _built(client: Neo4j) -> None:
+    """Wait for the indexes. By asking again and again: `db.awaitIndexes` holds a lock on each while it waits, which the
+    process that makes one at the same moment needs in order to finish it."""
+    give_up_at = time.monotonic() + _STEP_SECONDS
+    while (await client.read(lambda transaction: rows(transaction, _BUILDING)))[0]["indexes"]:
+        if time.monotonic() > give_up_at:
+            raise Unavailable.dependency("records", "the indexes of the records store are still being built")
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _behind(client: Neo4j, schemas: Sequence[Schema]) -> list[tuple[Schema, int]]:
