@@ -40,7 +40,7 @@ MATCH (v:RecordVersion {tenant: $tenant, index_name: $index_name, document_id: n
 _FORGET_CHUNKS = f"""
 {_NAMED} WHERE v.state = 'RETIRED'
 MATCH (p:RecordPassage {{
-  tenant: $tenant, index_name: $index_name, document_id: name.document_id, version: name.version
+  tenant: $tenant, index_name: $index_name, document_id: v.document_id, version: v.version
 }}) WHERE p.ordinal >= 0
 WITH p LIMIT $limit DELETE p RETURN count(*) AS deleted
 """
