@@ -57,8 +57,9 @@ CHANNEL_OPTIONS = [
 REST_ATTEMPTS = 4
 REST_BACKOFF_SECONDS = (0.05, 0.1, 0.2)
 CONNECT_SECONDS = 2.0
-READ_SECONDS = {Ask.SEARCH: 3.0, Ask.JOB: 3.0}
-"""How long REST waits for a byte before a repeatable call goes to the other gateway; an answer may take its time."""
+READ_SECONDS = {Ask.SEARCH: 6.0, Ask.JOB: 6.0}
+"""How long REST waits for a byte before a repeatable call goes to the other gateway: longer than a store is waited for,
+which is 5 s. An answer may take its time."""
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _PEER = re.compile(r"ipv4:([\d.:]+)")
 

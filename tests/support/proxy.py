@@ -13,11 +13,13 @@ import contextlib
 import random
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 CHUNK_BYTES = 64 * 1024
+HELD_REPLIES = 1024
 KINDS = ("latency", "down", "timeout", "reset_peer", "slow_close", "limit_data", "rubbish", "lose_reply")
 
 
@@ -131,6 +133,7 @@ class _Link:
     def __init__(self, proxy: FaultProxy, client: asyncio.StreamWriter) -> None:
         self._proxy, self._client = proxy, client
         self._sent_bytes = 0
+        self._held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(HELD_REPLIES)
         self.task: asyncio.Task[None] | None = None
 
     def reset(self) -> None:
@@ -149,14 +152,16 @@ class _Link:
         store_reader, store = await _connect(upstream)
         pumps = {
             asyncio.create_task(self._requests(reader, store), name="proxy-requests"),
-            asyncio.create_task(self._replies(store_reader), name="proxy-replies"),
+            asyncio.create_task(self._write_replies(), name="proxy-replies"),
         }
+        reading = asyncio.create_task(self._read_replies(store_reader), name="proxy-reading")
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            tasks = (*pumps, reading)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             store.close()
         harm = self._proxy.current()
         if harm is not None and harm.kind == "slow_close":
@@ -170,15 +175,25 @@ class _Link:
             store.write(data)
             await store.drain()
 
-    async def _replies(self, reader: asyncio.StreamReader) -> None:
+    async def _read_replies(self, reader: asyncio.StreamReader) -> None:
+        """Read on while earlier replies are held back: what is late is each reply, not all that follow it."""
         while data := await reader.read(CHUNK_BYTES):
             harm = self._proxy.current()
+            late = harm.latency_ms / 1000 if harm is not None and harm.kind == "latency" else 0.0
+            await self._held.put((time.monotonic() + late, data))
+        await self._held.put((time.monotonic(), b""))
+
+    async def _write_replies(self) -> None:
+        while True:
+            due, data = await self._held.get()
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            harm = self._proxy.current()
+            if not data:
+                return
             if harm is not None:
                 match harm.kind:
                     case "timeout":
                         continue
-                    case "latency":
-                        await asyncio.sleep(harm.latency_ms / 1000)
                     case "rubbish" if self._proxy.hits(harm):
                         data = self._proxy.noise(len(data))
                     case "lose_reply" if self._proxy.hits(harm):

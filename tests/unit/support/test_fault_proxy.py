@@ -92,6 +92,19 @@ async def test_latency_delays_replies(echo: tuple[Echo, FaultProxy]) -> None:
     assert time.monotonic() - began >= 0.2
 
 
+async def test_latency_does_not_make_replies_wait_for_one_another(echo: tuple[Echo, FaultProxy]) -> None:
+    _, proxy = echo
+    await proxy.harm(Harm("latency", latency_ms=200))
+    reader, writer = await _connect(proxy)
+    began = time.monotonic()
+    for number in range(5):
+        writer.write(b"%d\n" % number)
+        await asyncio.sleep(0.02)
+    assert [await reader.readline() for _ in range(5)] == [b"%d\n" % number for number in range(5)]
+    assert time.monotonic() - began < 0.6
+    writer.close()
+
+
 async def test_a_lost_reply_follows_an_executed_request(echo: tuple[Echo, FaultProxy]) -> None:
     store, proxy = echo
     await proxy.harm(Harm("lose_reply"))
