@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -29,6 +29,7 @@ from ragmesh_servicekit.channel_options import (
 from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Unavailable
 from ragmesh_servicekit.resilience.hedge import Hedge
 from ragmesh_servicekit.status import error_of_call
+from ragmesh_servicekit.streamed_requests import StreamedRequests, listen, remembering, settled
 from ragmesh_servicekit.telemetry import metrics, tracing
 from ragmesh_servicekit.tokens import METADATA_KEY, TokenMinter
 
@@ -37,8 +38,6 @@ MARGIN_SECONDS = 0.05
 
 DEFAULT_SECONDS = 30.0
 _EOF = cast(Any, grpc.aio).EOF  # its stubs do not have it
-_CORE_GAVE_UP = "Internal error from Core"  # grpc's own words
-T = TypeVar("T")
 
 
 def open_channel(target: str, role: str, minter: TokenMinter, *services: ServiceDescriptor) -> MeshChannel:
@@ -79,11 +78,11 @@ class MeshChannel:
     def _single(self, method: str, call: Any) -> Callable[..., Any]:
         async def single(request: Any, *, timeout: float | None = None) -> Any:
             observed = ObservedCall(method, self._role)
-            requests = _remembering(request)
+            requests = remembering(request)
             with observed.step(requests):
                 running = call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
-                _listen(requests, running)
-                reply = await running
+                listen(requests, running)
+                reply = await settled(running, requests, running)
                 observed.end()
                 return reply
 
@@ -92,10 +91,10 @@ class MeshChannel:
     def _many(self, method: str, call: Any) -> Callable[..., ReplyStream]:
         def many(request: Any, *, timeout: float | None = None) -> ReplyStream:
             observed = ObservedCall(method, self._role)
-            requests = _remembering(request)
+            requests = remembering(request)
             with observed.step(requests):
                 running = call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
-            _listen(requests, running)
+            listen(requests, running)
             return ReplyStream(running, observed, requests)
 
         return many
@@ -129,7 +128,7 @@ class ReplyStream(AsyncIterator[Any]):
             raise StopAsyncIteration
         with self._observed.step(self._requests):
             try:
-                reply = await self._call.read()
+                reply = await settled(self._call.read(), self._requests, self._call)
             except BaseException:  # grpc does not cancel a call whose reader is cancelled before it was sent
                 self._call.cancel()  # without effect on one that has ended
                 raise
@@ -179,8 +178,7 @@ class ObservedCall:
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            told = requests.told(error) if isinstance(requests, _Requests) else error
-            failure = error_of_call(told, self._role)
+            failure = error_of_call(error, self._role)
             self.end(failure)
             raise failure from error
         except asyncio.CancelledError as error:
@@ -199,59 +197,8 @@ class ObservedCall:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             return None
-        failed = requests.error if isinstance(requests, _Requests) else None
+        failed = requests.error if isinstance(requests, StreamedRequests) else None
         return failed or Unavailable.dependency(self._role, f"the call to the {self._role} was broken off; try again")
-
-
-class _Requests:
-    """The requests of a call with many, and what grpc forgets about them.
-
-    When they fail it cancels the call and forgets why. When the peer ends the call before the last of them, the one
-    that cannot be sent any more replaces the peer's status, also after it has arrived, by an INTERNAL of grpc's own
-    (grpc #36066). Of the status that the call ended with first and the one that is raised, one is the peer's (600 of
-    600 calls refused early, grpcio 1.85.1).
-    """
-
-    def __init__(self, requests: AsyncIterable[Any]) -> None:
-        self._requests = requests
-        self.error: Exception | None = None
-        self._first: grpc.aio.AioRpcError | None = None
-
-    def hear(self, call: Any) -> None:
-        """The call has a status: what it says now, before it can be replaced."""
-        code, details = _at_once(call.code()), _at_once(call.details())
-        self._first = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), _at_once(call.trailing_metadata()), details, "")
-
-    def told(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-        """What the peer said, given what grpc raised."""
-        return error if self._first is None or error.details() != _CORE_GAVE_UP else self._first
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        try:
-            async for request in self._requests:
-                yield request
-        except Exception as error:
-            self.error = error
-            raise
-
-
-def _remembering(request: Any) -> Any:
-    return _Requests(request) if hasattr(request, "__aiter__") else request
-
-
-def _listen(requests: Any, call: Any) -> None:
-    if isinstance(requests, _Requests):
-        call.add_done_callback(requests.hear)
-
-
-def _at_once(answer: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for: a call that has ended knows its status."""
-    try:
-        answer.send(None)
-    except StopIteration as done:
-        return cast(T, done.value)
-    answer.close()
-    raise RuntimeError("the call has no status yet")
 
 
 def _seconds(timeout: float | None) -> float:
