@@ -23,6 +23,7 @@ from ragmesh_servicekit.errors import (
     Reason,
     Unavailable,
 )
+from ragmesh_servicekit.resilience.guard import Guard
 from support.redis import RedisProcess
 from support.waiting import until
 
@@ -89,7 +90,7 @@ async def test_a_command_whose_reply_is_lost_is_sent_once(tmp_path: Path) -> Non
     client = connect(f"unix://{tmp_path / 'cut.sock'}")
     try:
         with pytest.raises(Unavailable):
-            async with bounded("queue", 5.0):
+            async with bounded(Guard("state"), "queue", 5.0):
                 await client.xadd("work", {"job": "1"})
         assert sum(b"XADD" in data for data in received) == 1
     finally:
@@ -102,7 +103,7 @@ async def test_a_server_that_is_not_there_is_unavailable_at_once(tmp_path: Path)
     client = connect(f"unix://{tmp_path}/none.sock")
     started = time.monotonic()
     with pytest.raises(Unavailable) as caught:
-        async with bounded("queue", 5.0):
+        async with bounded(Guard("state"), "queue", 5.0):
             await client.ping()
     assert time.monotonic() - started < 1.0
     assert caught.value.metadata == {"dependency": "queue"}
@@ -118,7 +119,7 @@ async def test_a_hung_server_costs_no_more_than_the_cap_and_serves_again_afterwa
         process.signal(signal.SIGSTOP)
         started = time.monotonic()
         with pytest.raises(Unavailable):
-            async with bounded("queue", 0.2):
+            async with bounded(Guard("state"), "queue", 0.2):
                 await client.get("k")
         assert time.monotonic() - started < 1.0
         process.signal(signal.SIGCONT)
@@ -130,7 +131,7 @@ async def test_a_hung_server_costs_no_more_than_the_cap_and_serves_again_afterwa
 
 async def test_a_request_whose_time_is_up_is_told_so(client: Redis) -> None:
     with pytest.raises(DeadlineExceeded), deadline.scope(0.05):
-        async with bounded("queue", 5.0):
+        async with bounded(Guard("state"), "queue", 5.0):
             await client.blpop(["nothing"], timeout=5)
 
 
@@ -142,7 +143,7 @@ async def test_a_restarted_server_is_found_again_by_the_next_command(tmp_path: P
         await asyncio.gather(*(client.ping() for _ in range(8)))
         process.kill()
         await process.start()
-        async with bounded("queue", 5.0):
+        async with bounded(Guard("state"), "queue", 5.0):
             await asyncio.gather(*(client.ping() for _ in range(8)))
     finally:
         await client.aclose()
@@ -157,7 +158,7 @@ async def test_a_full_pool_refuses_as_overloaded(server: RedisProcess, monkeypat
     try:
         await until(lambda: not pool.can_get_connection())
         with pytest.raises(Unavailable) as caught:
-            async with bounded("queue", 5.0):
+            async with bounded(Guard("state"), "queue", 5.0):
                 await client.ping()
         assert caught.value.reason is Reason.OVERLOADED
     finally:
@@ -173,7 +174,7 @@ async def test_a_full_store_refuses_writes_with_a_sentence(client: Redis) -> Non
     try:
         for call in (lambda: client.set("k", "v"), lambda: script.run(client, "k", "v")):
             with pytest.raises(Unavailable, match="takes no writes now"):
-                async with bounded("queue", 5.0):
+                async with bounded(Guard("state"), "queue", 5.0):
                     await call()
     finally:
         await client.config_set("maxmemory", "0")
@@ -182,7 +183,7 @@ async def test_a_full_store_refuses_writes_with_a_sentence(client: Redis) -> Non
 async def test_a_command_that_the_server_refuses_is_our_fault(client: Redis) -> None:
     await client.set("k", "text")
     with pytest.raises(Internal):
-        async with bounded("queue", 5.0):
+        async with bounded(Guard("state"), "queue", 5.0):
             await client.hgetall("k")
 
 

@@ -196,11 +196,11 @@ class Process:
         """The guard of a dependency, with a breaker by the settings, which the health report shows. url: where it is;
         what is secret in it is left out. open_seconds: instead of the settings'.
 
-        A file of this host gets no breaker: it does not come and go as a server does, and nobody is spared by not
-        asking it."""
+        What is in this process (no URL) or a file of this host gets no breaker: it does not come and go as a server
+        does, and nobody is spared by not asking it."""
         endpoint = endpoint_of(url)
         breaker = None
-        if not url.startswith(("sqlite:", "file:")):
+        if url and not url.startswith(("sqlite:", "file:")):
             settings = self.settings.breaker
             policy = BreakerPolicy(settings.failures, open_seconds or settings.open_seconds, settings.successes)
             breaker = AsyncBreaker(name, endpoint, policy)

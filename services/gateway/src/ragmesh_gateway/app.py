@@ -24,7 +24,6 @@ from ragmesh_gateway.settings import GatewaySettings, from_environment
 from ragmesh_servicekit.channel import open_channel
 from ragmesh_servicekit.paging import PageTokens
 from ragmesh_servicekit.process import Process
-from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.tokens import TokenMinter
 
 PAGE_TOKENS = b"gateway"
@@ -51,7 +50,7 @@ async def serve(settings: GatewaySettings) -> None:
     ) as process:
         signing = settings.process.identity.parsed()
         minter, pages_of = TokenMinter(signing), PageTokens(next(iter(signing.values())))
-        store = await process.enter(await open_keys(settings.records, [Guard("records")]))
+        store = await process.enter(await open_keys(settings.records, [process.guard("records", settings.records.url)]))
         peers = settings.peers
         to_retriever = open_channel(
             peers.retriever, "retriever", minter, retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"]

@@ -43,6 +43,7 @@ async def serve(settings: GeneratorSettings) -> None:
 def _remote_model(process: Process, settings: ModelSettings) -> ChatModel:
     # The SDK takes 60 MB and most of a second to import: only a process that talks to an API pays that.
     from ragmesh_backends.llms.openai_chat import OpenAIChat
+    from ragmesh_backends.openai_api.client import MAX_CONNECTIONS
 
     chat = OpenAIChat(
         settings.url,
@@ -51,5 +52,6 @@ def _remote_model(process: Process, settings: ModelSettings) -> ChatModel:
         timeout_seconds=settings.timeout_seconds,
         first_token_timeout_seconds=settings.first_token_seconds,
         stall_timeout_seconds=settings.stall_seconds,
+        guard=process.guard("model", f"{settings.url.rstrip('/')}/{settings.name}", max_concurrent=MAX_CONNECTIONS),
     )
     return process.closing(chat, chat.close)

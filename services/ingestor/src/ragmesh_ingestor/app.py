@@ -31,7 +31,7 @@ from ragmesh_ingestor.server.servicer import IngestorServicer
 from ragmesh_ingestor.settings import IngestorSettings, from_environment
 from ragmesh_servicekit.paging import PageTokens
 from ragmesh_servicekit.process import Process
-from ragmesh_servicekit.resilience.guard import Guard
+from ragmesh_servicekit.resilience.retry import Retry
 
 SERVICE = ingestor_pb2.DESCRIPTOR.services_by_name["IngestorService"].full_name
 
@@ -44,15 +44,19 @@ async def main() -> None:
 async def serve(settings: IngestorSettings) -> None:
     """Serve ingestor.v1 and work on its queue."""
     async with Process("ingestor", settings.process, grpc_port=settings.grpc_port, services=(SERVICE,)) as process:
-        store = await process.enter(await open_records(settings.records, [Guard("records"), Guard("graph")]))
+        guards = [process.guard(role, settings.records.url) for role in ("records", "graph")]
+        store = await process.enter(await open_records(settings.records, guards))
         records, graph = store.records, store.graph
-        blobs = await ObjectBlobs.open(settings.blobs, Guard("blobs"))
+        blobs = await ObjectBlobs.open(
+            settings.blobs, process.guard("blobs", settings.blobs.s3_endpoint or settings.blobs.url)
+        )
         await blobs_layout.check_layout(blobs)
         vectors = MilvusVectors(
             settings.vectors.url,
             timeout_seconds=settings.vectors.timeout_seconds,
             max_loaded=settings.vectors.max_loaded,
             token=settings.vectors.token,
+            guard=process.guard("vectors", settings.vectors.url),
         )
         process.closing(vectors, vectors.close)
         state, blocking = connect(settings.state.url), connect_blocking(settings.state.url)
@@ -60,8 +64,10 @@ async def serve(settings: IngestorSettings) -> None:
         process.closing(blocking, blocking.aclose)
         await require_durable(state)
         await redis_layout.open_layout(state)
-        visibility, queue = RedisVisibility(state), RedisJobs(state, blocking)
-        embedder = await open_embedder(settings.embedding, Guard("embeddings"))
+        of_state = process.guard("state", settings.state.url)
+        visibility, queue = RedisVisibility(state, guard=of_state), RedisJobs(state, blocking, guard=of_state)
+        of_embeddings = process.guard("embeddings", settings.embedding.url)
+        embedder = await open_embedder(settings.embedding, of_embeddings, Retry("embeddings"))
         process.closing(embedder, embedder.close)
         await embedder.warm()
         parser = await process.enter(ParserPool(_child(settings), timeout_seconds=settings.chunking.parser_seconds))

@@ -17,10 +17,10 @@ from ragmesh_retriever.domain.search import Search
 from ragmesh_retriever.server.servicer import RetrieverServicer
 from ragmesh_retriever.settings import RetrieverSettings, from_environment
 from ragmesh_servicekit.process import Process
-from ragmesh_servicekit.resilience.guard import Guard
 
 SERVICE = retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"].full_name
 QUERY_CACHE_SECONDS = 3600
+CACHE_OPEN_SECONDS = 5.0
 
 
 async def main() -> None:
@@ -31,9 +31,10 @@ async def main() -> None:
 async def serve(settings: RetrieverSettings) -> None:
     """Serve retriever.v1."""
     async with Process("retriever", settings.process, grpc_port=settings.grpc_port, services=(SERVICE,)) as process:
-        store = await process.enter(await open_records(settings.records, [Guard("records"), Guard("graph")]))
+        guards = [process.guard(role, settings.records.url, slow_share=0.2) for role in ("records", "graph")]
+        store = await process.enter(await open_records(settings.records, guards))
         records, graph = store.records, store.graph
-        embedder = await open_embedder(settings.embedding, Guard("embeddings"))
+        embedder = await open_embedder(settings.embedding, process.guard("embeddings", settings.embedding.url))
         process.closing(embedder, embedder.close)
         await embedder.warm()
         vectors = MilvusVectors(
@@ -41,6 +42,7 @@ async def serve(settings: RetrieverSettings) -> None:
             timeout_seconds=settings.vectors.timeout_seconds,
             max_loaded=settings.vectors.max_loaded,
             token=settings.vectors.token,
+            guard=process.guard("vectors", settings.vectors.url),
         )
         process.closing(vectors, vectors.close)
         state = connect(settings.state.url)
@@ -48,11 +50,13 @@ async def serve(settings: RetrieverSettings) -> None:
         await check_layout(state)
         cache = connect(settings.cache.url, decode_responses=False)
         process.closing(cache, cache.aclose)
-        visibility = RedisVisibility(state)
+        # No health check ends its waiting, so that is short.
+        cache_guard = process.guard("cache", settings.cache.url, open_seconds=CACHE_OPEN_SECONDS)
+        visibility = RedisVisibility(state, guard=process.guard("state", settings.state.url, slow_share=0.2))
         search = Search(
             vectors=vectors,
             graph=graph,
-            embedder=CachedQueries(embedder, RedisCache(cache, "query", QUERY_CACHE_SECONDS)),
+            embedder=CachedQueries(embedder, RedisCache(cache, "query", QUERY_CACHE_SECONDS, guard=cache_guard)),
             records=records,
             visibility=visibility,
             catalogue=Catalogue(records, fresh_seconds=settings.catalogue_seconds),

@@ -179,7 +179,7 @@ class ObjectBlobs:
         await self._look(_PING_SECONDS)
 
     async def _look(self, cap_seconds: float) -> None:
-        async with self._call(cap_seconds):
+        async with self._call(cap_seconds, probe=True):
             if self._folder is not None and not await asyncio.to_thread(self._folder.is_dir):
                 raise Unavailable.dependency("blobs")
             await anext(aiter(obstore.list(self._store, prefix="ping", chunk_size=1)), None)
@@ -194,9 +194,9 @@ class ObjectBlobs:
             yield [meta["path"] for meta in page]
 
     @asynccontextmanager
-    async def _call(self, cap_seconds: float) -> AsyncIterator[None]:
+    async def _call(self, cap_seconds: float, *, probe: bool = False) -> AsyncIterator[None]:
         """Through the guard, with obstore's errors turned into the mesh's."""
-        async with self._guard.call(cap_seconds):
+        async with self._guard.call(cap_seconds, probe=probe):
             try:
                 yield
             except FileNotFoundError as error:

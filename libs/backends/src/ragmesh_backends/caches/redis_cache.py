@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from ragmesh_backends.caches.memory import MAX_VALUE_BYTES
 from ragmesh_backends.redis.client import bounded
 from ragmesh_servicekit.errors import DeadlineExceeded, MeshError
+from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.telemetry.metrics import DEPENDENCY_UP
 from ragmesh_servicekit.telemetry.tracing import span
 
@@ -37,7 +38,8 @@ Result = TypeVar("Result")
 
 class RedisCache:
     """client: with raw replies (`connect(url, decode_responses=False)`), the caller's to close. prefix: of all keys
-    of this use. Values live ttl_seconds; one above max_value_bytes is not kept. No method fails.
+    of this use. Values live ttl_seconds; one above max_value_bytes is not kept. guard: of that Redis; None makes one
+    without a breaker. No method fails.
 
     failures: calls that found no cache. up: whether the last one that was tried found it.
     """
@@ -48,11 +50,13 @@ class RedisCache:
         prefix: str,
         ttl_seconds: float,
         *,
+        guard: Guard | None = None,
         max_value_bytes: int = MAX_VALUE_BYTES,
         timeout_seconds: float = COMMAND_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
+        self._guard = guard or Guard(DEPENDENCY)
         self._prefix = f"ragmesh:cache:{LAYOUT}:{prefix}:"
         self._ttl_milliseconds = max(1, int(ttl_seconds * 1000))
         self._max_value_bytes = max_value_bytes
@@ -96,7 +100,7 @@ class RedisCache:
             return None
         try:
             with span(name, db_system_name="redis", ragmesh_keys=keys):
-                async with bounded(DEPENDENCY, self._timeout_seconds):
+                async with bounded(self._guard, DEPENDENCY, self._timeout_seconds):
                     result = await call()
         except DeadlineExceeded:
             return None  # the request's own time is up; nothing is known of the cache

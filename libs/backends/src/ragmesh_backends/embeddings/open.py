@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ragmesh_backends.store_settings import EmbeddingSettings
 from ragmesh_servicekit.resilience.guard import Guard
+from ragmesh_servicekit.resilience.retry import Retry
 
 
 class OpenedEmbedder(Protocol):
@@ -25,8 +26,9 @@ class OpenedEmbedder(Protocol):
     async def close(self) -> None: ...
 
 
-async def open_embedder(settings: EmbeddingSettings, guard: Guard) -> OpenedEmbedder:
-    """The API's embedder when RAGMESH_EMBEDDING_URL is set, else the one in process. guard: of the API.
+async def open_embedder(settings: EmbeddingSettings, guard: Guard, retry: Retry | None = None) -> OpenedEmbedder:
+    """The API's embedder when RAGMESH_EMBEDDING_URL is set, else the one in process. guard: of the API. retry: of
+    batches of documents.
 
     Raises Unavailable when the API must be asked for its dimension and does not answer; FailedPrecondition when the
     weights of the one in process are missing."""
@@ -42,6 +44,7 @@ async def open_embedder(settings: EmbeddingSettings, guard: Guard) -> OpenedEmbe
             dimension=settings.dimension,
             max_characters=settings.max_characters,
             encoding=settings.encoding,
+            retry=retry,
         )
     from ragmesh_backends.embeddings.onnx import OnnxEmbedder
 

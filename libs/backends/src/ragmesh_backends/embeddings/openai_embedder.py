@@ -1,8 +1,8 @@
 """An embedding model behind any OpenAI-compatible API, through the openai SDK.
 
 Documents go in batches, two of them at once, each with a time-out of its own. Queries go alone, beside the batches.
-Nothing is repeated here: for queries the caller's channel does that, for documents the worker, which waits for an API
-that is down as it does for a store.
+Queries are not repeated here: the caller's channel does that. A batch is, when its owner gives a `Retry`, so that one
+that fails does not cost the others once more; after that the worker waits for the API as it does for a store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ragmesh_backends.openai_api.errors import BAD_REQUEST, ApiErrors
 from ragmesh_backends.openai_api.vectors import WrongReply, unit_vectors
 from ragmesh_servicekit import deadline
 from ragmesh_servicekit.errors import DeadlineExceeded, InvalidArgument, Reason, Unavailable
-from ragmesh_servicekit.resilience.guard import Guard
+from ragmesh_servicekit.resilience.guard import MAX_CONCURRENT, Guard
+from ragmesh_servicekit.resilience.retry import Retry
 from ragmesh_servicekit.telemetry.metrics import EMBEDDING_TOKENS
 from ragmesh_servicekit.telemetry.tracing import span
 
@@ -67,6 +68,7 @@ class OpenAIEmbedder:
         *,
         max_characters: int,
         encoding: str,
+        retry: Retry | None = None,
     ) -> None:
         """See `open`; dimension 0 is for `open` alone."""
         self.model_id = f"openai:{model}"
@@ -74,6 +76,7 @@ class OpenAIEmbedder:
         self._client = client
         self._model = model
         self._guard = guard
+        self._retry = retry
         self._max_characters = max_characters
         self._encoding: Literal["float", "base64"] = "float" if encoding == "float" else "base64"
         self._places = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -90,12 +93,13 @@ class OpenAIEmbedder:
         dimension: int = 0,
         max_characters: int = 0,
         encoding: str = "base64",
+        retry: Retry | None = None,
     ) -> Self:
         """dimension: of the model's vectors; 0 asks the model once, which must then answer. max_characters: texts are
         cut there; 0 sends them whole, and the model refuses what it cannot read. encoding: base64, a quarter of the
-        bytes, or float for servers that refuse it."""
-        client = open_client(base_url, api_key, timeout_seconds=CALL_SECONDS)
-        embedder = cls(client, model, dimension, guard, max_characters=max_characters, encoding=encoding)
+        bytes, or float for servers that refuse it. retry: of batches; None for an owner whose caller repeats."""
+        client = open_client(base_url, api_key, timeout_seconds=CALL_SECONDS, max_connections=MAX_CONCURRENT)
+        embedder = cls(client, model, dimension, guard, max_characters=max_characters, encoding=encoding, retry=retry)
         if not dimension:
             try:
                 embedder.dimension = (await embedder._call([_BLANK])).shape[1]
@@ -142,7 +146,9 @@ class OpenAIEmbedder:
 
     async def _batch(self, texts: list[str]) -> Vector:
         async with self._place():
-            return await self._judged(texts)
+            if self._retry is None:
+                return await self._judged(texts)
+            return await self._retry.run(lambda: self._judged(texts))
 
     async def _judged(self, texts: list[str]) -> Vector:
         """A call; when the API calls the request bad without a reason that is known, a text that any model reads tells

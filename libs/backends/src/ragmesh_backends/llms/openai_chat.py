@@ -28,7 +28,9 @@ from ragmesh_backends.model.token_estimate import TokenEstimate
 from ragmesh_backends.openai_api.client import CONNECT_SECONDS, MAX_CONNECTIONS, POOL_SECONDS, open_client
 from ragmesh_backends.openai_api.errors import ApiErrors
 from ragmesh_servicekit import deadline
-from ragmesh_servicekit.errors import DeadlineExceeded, MeshError
+from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Reason
+from ragmesh_servicekit.resilience.breaker import CallRefused
+from ragmesh_servicekit.resilience.guard import Guard
 
 _FINISH = {"length": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
 _CLOSE_SECONDS = 1.0
@@ -50,7 +52,10 @@ class OpenAIChat:
     max_tokens_parameter: what the server calls the limit; OpenAI's reasoning models take only the newer name.
     send_temperature: off for models that refuse the parameter.
     proxy: the address of an HTTP proxy; nothing is read from the environment, and redirects are not followed
-    (the key would go with them). tracer: by default the process's own.
+    (the key would go with them).
+    guard: of this model at this address; None makes one without a breaker. A model is slow to it when its first text
+    takes longer than half of first_token_timeout_seconds, however long its answer is.
+    tracer: by default the process's own.
 
     Errors: see `openai_api.errors`; DeadlineExceeded when the request's own deadline ended the wait.
     Usage: the server's counts; when it sends none, estimates by `TokenEstimate` with `estimated` set.
@@ -71,9 +76,11 @@ class OpenAIChat:
         max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
         send_temperature: bool = True,
         proxy: str | None = None,
+        guard: Guard | None = None,
         tracer: trace.Tracer | None = None,
     ) -> None:
         self.name = model
+        self._guard = guard or Guard("model")
         self._timeout_seconds = timeout_seconds
         self._first_token_timeout_seconds = first_token_timeout_seconds
         self._stall_timeout_seconds = stall_timeout_seconds
@@ -102,7 +109,7 @@ class OpenAIChat:
             "model.chat", kind=SpanKind.CLIENT, attributes={"gen_ai.request.model": self.name}
         )
         try:
-            async with aclosing(self._events(request)) as events:
+            async with aclosing(self._guarded(request)) as events:
                 async for event in events:
                     if isinstance(event, Finished):
                         _describe(span, event)
@@ -116,6 +123,21 @@ class OpenAIChat:
             raise
         finally:
             span.end()
+
+    async def _guarded(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        try:
+            async with (
+                self._guard.watched(self._first_token_timeout_seconds / 2) as answering,
+                aclosing(self._events(request)) as events,
+            ):
+                async for event in events:
+                    answering.answered()
+                    yield event
+        except CallRefused as error:
+            cause, sentence = "breaker_open", "has failed too often of late and is left alone for a while"
+            if error.reason is Reason.OVERLOADED:
+                cause, sentence = "overloaded", "has too many calls of this process under way"
+            raise _ERRORS.unavailable(cause, sentence, retry_after_seconds=error.retry_after_seconds) from error
 
     async def _events(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         waits = _Waits(self._timeout_seconds, self._first_token_timeout_seconds, self._stall_timeout_seconds)

@@ -118,6 +118,8 @@ class Neo4j:
         if self._closed:
             raise _closed(role)
         await self._once(lambda transaction: rows(transaction, "RETURN 1"), READ_ACCESS, role, cap_seconds, probe=True)
+        for guard in self._guards.values():  # one server: what answers one role is there for all
+            guard.answered()
 
     async def close(self) -> None:
         """Close every connection. May be called twice."""

@@ -16,6 +16,7 @@ from ragmesh_backends.queues.records import decoded
 from ragmesh_backends.redis.client import bounded
 from ragmesh_backends.redis.script import Script
 from ragmesh_servicekit.errors import NotFound, Reason
+from ragmesh_servicekit.resilience.guard import Guard
 
 DEPENDENCY = "queue"
 RETENTION_SECONDS = 7 * 24 * 3600.0
@@ -36,22 +37,31 @@ Result = TypeVar("Result")
 
 class QueueConnection:
     """state: a client for short commands, with decoded replies (`connect`). blocking: one for blocking reads and
-    subscriptions (`connect_blocking`). Both are the caller's to close."""
+    subscriptions (`connect_blocking`). Both are the caller's to close. guard: of that Redis; None makes one without a
+    breaker."""
 
-    def __init__(self, state: Redis, blocking: Redis, *, retention_seconds: float = RETENTION_SECONDS) -> None:
+    def __init__(
+        self,
+        state: Redis,
+        blocking: Redis,
+        *,
+        guard: Guard | None = None,
+        retention_seconds: float = RETENTION_SECONDS,
+    ) -> None:
         self._state = state
         self._blocking = blocking
+        self._guard = guard or Guard("state")
         self._retention_microseconds = int(retention_seconds * 1_000_000)
         self._starter = secrets.token_hex(8)
 
     async def ping(self) -> None:
         """Return when the queue answers; raises Unavailable."""
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS, probe=True):
             await self._state.ping()
 
-    async def _run(self, script: Script, *arguments: str | int) -> Any:
-        """One script, once, bounded."""
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+    async def _run(self, script: Script, *arguments: str | int, probe: bool = False) -> Any:
+        """One script, once, bounded. probe: see `bounded`."""
+        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS, probe=probe):
             return await script.run(self._state, keys.PREFIX, *arguments)
 
     async def _in_group(self, call: Callable[[], Awaitable[Result]]) -> Result:
@@ -74,7 +84,7 @@ class QueueConnection:
         jobs: list[Job | None] = []
         for at in range(0, len(job_ids), READS_PER_ROUND):
             part = job_ids[at : at + READS_PER_ROUND]
-            async with bounded(DEPENDENCY, COMMAND_SECONDS):
+            async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
                 pipeline = self._state.pipeline(transaction=False)
                 for job_id in part:
                     pipeline.hgetall(keys.job(job_id))

@@ -21,6 +21,7 @@ from ragmesh_backends.queues.connection import QueueConnection as Connection
 from ragmesh_backends.queues.records import moment
 from ragmesh_backends.queues.scripts import FINISH, FORGET_CONSUMERS, HEARTBEAT, PROGRESS, RELEASE, START
 from ragmesh_backends.redis.client import MAX_BLOCK_SECONDS, bounded
+from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
 
@@ -39,8 +40,15 @@ _OUTCOMES = {JobState.READY: "ready", JobState.DEAD_LETTERED: "failed", JobState
 
 
 class JobDelivery(Connection):
-    def __init__(self, state: Redis, blocking: Redis, *, retention_seconds: float = RETENTION_SECONDS) -> None:
-        super().__init__(state, blocking, retention_seconds=retention_seconds)
+    def __init__(
+        self,
+        state: Redis,
+        blocking: Redis,
+        *,
+        guard: Guard | None = None,
+        retention_seconds: float = RETENTION_SECONDS,
+    ) -> None:
+        super().__init__(state, blocking, guard=guard, retention_seconds=retention_seconds)
         self._scan_from = "0-0"
         self._consumers_at = 0.0
 
@@ -55,7 +63,7 @@ class JobDelivery(Connection):
                 keys.GROUP, consumer, {keys.STREAM: ">"}, count=limit, block=int(wait * 1000) or None
             )
 
-        async with bounded(DEPENDENCY, wait + COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, wait + COMMAND_SECONDS, waits_seconds=wait):
             reply = await self._in_group(read)
         taken = await self._delivered([entry for _, entries in reply or () for entry in entries])
         metrics.JOB_EVENTS.labels("taken").inc(len(taken))
@@ -73,7 +81,7 @@ class JobDelivery(Connection):
                     keys.STREAM, keys.GROUP, consumer, int(min_idle_seconds * 1000), self._scan_from, count=count
                 )
 
-            async with bounded(DEPENDENCY, COMMAND_SECONDS):
+            async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
                 reply = await self._in_group(claim)
             self._scan_from = str(reply[0])
             # Redis 6.2 gives an entry that was deleted while it was pending as nil: there is nothing left to deliver.
@@ -111,7 +119,8 @@ class JobDelivery(Connection):
         ids of those that are asked to stop. One that another worker has started meanwhile is left to it."""
         stop: set[str] = set()
         for part in _parts(deliveries):
-            stop.update(await self._run(HEARTBEAT, consumer, *_fenced(part)))
+            # A probe: no breaker may cost a worker its jobs, and this is asked more often than the health check.
+            stop.update(await self._run(HEARTBEAT, consumer, *_fenced(part), probe=True))
         return frozenset(stop)
 
     async def progress(self, deliveries: Sequence[Delivery], stage: JobStage, totals: Sequence[int]) -> None:
@@ -160,7 +169,7 @@ class JobDelivery(Connection):
         strays = [entry_id for entry_id, _ in entries if entry_id not in found]
         if strays:
             log.warning("queue.stray_entries", entries=len(strays))
-            async with bounded(DEPENDENCY, COMMAND_SECONDS):
+            async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
                 await self._state.xack(keys.STREAM, keys.GROUP, *strays)
                 await self._state.xdel(keys.STREAM, *strays)
         return list(found.values())
@@ -170,7 +179,7 @@ class JobDelivery(Connection):
         if now < self._consumers_at:
             return
         self._consumers_at = now + CONSUMERS_EVERY_SECONDS
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
             idle = int(CONSUMER_IDLE_SECONDS * 1000)
             await self._in_group(lambda: FORGET_CONSUMERS.run(self._state, keys.PREFIX, idle))
 

@@ -59,7 +59,7 @@ class JobIntake(Connection):
     async def find_request(self, tenant: str, request_id: str) -> KnownRequest | None:
         """What this request_id was used for within the last 24 hours; None when it was not."""
         with span("queue.find_request", db_system_name="redis"):
-            async with bounded(DEPENDENCY, COMMAND_SECONDS):
+            async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
                 known: Any = await self._state.hmget(keys.request(tenant, request_id), "digest", "jobs")
             digest, job_ids = known
             if digest is None or job_ids is None:

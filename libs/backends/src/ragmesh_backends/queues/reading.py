@@ -75,7 +75,7 @@ class JobReading(Connection):
 
     async def depth(self) -> QueueDepth:
         """How much is waiting and in hand, of all tenants: two short round trips, however long the queue is."""
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
             pipeline = self._state.pipeline(transaction=False)
             pipeline.time()
             pipeline.xlen(keys.STREAM)
@@ -101,7 +101,7 @@ class JobReading(Connection):
 
     async def _indexed(self, index: str, below: str, count: int) -> Sequence[tuple[str, int]]:
         """(job id, order) of the `count` newest below this order."""
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
             rows: Any = await self._state.zrevrangebyscore(index, below, "-inf", start=0, num=count, withscores=True)
         return [(job_id, int(order)) for job_id, order in rows]
 

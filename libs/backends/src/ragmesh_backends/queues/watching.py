@@ -111,7 +111,7 @@ class _Watch:
     async def _members(self) -> Sequence[str]:
         if not self._batch_id:
             return self._job_ids
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._queue._guard, DEPENDENCY, COMMAND_SECONDS):
             members: Any = await self._queue._state.zrange(keys.batch_index(self._tenant, self._batch_id), 0, -1)
         return list(members)
 
@@ -124,7 +124,7 @@ class _Watch:
             channels = [keys.job_channel(job_id) for job_id in self._job_ids]
         messages = self._queue._blocking.pubsub()
         try:
-            async with bounded(DEPENDENCY, COMMAND_SECONDS):
+            async with bounded(self._queue._guard, DEPENDENCY, COMMAND_SECONDS):
                 await messages.subscribe(*channels)
                 for _ in channels:
                     await messages.get_message(timeout=COMMAND_SECONDS)
@@ -137,7 +137,8 @@ class _Watch:
         long that all should be read again."""
         found: dict[str, None] = {}
         wait = REREAD_SECONDS
-        async with bounded(DEPENDENCY, REREAD_SECONDS + COMMAND_SECONDS):
+        cap = REREAD_SECONDS + COMMAND_SECONDS
+        async with bounded(self._queue._guard, DEPENDENCY, cap, waits_seconds=REREAD_SECONDS):
             while len(found) < _MESSAGES_PER_ROUND:
                 message = await messages.get_message(ignore_subscribe_messages=True, timeout=wait)
                 if message is None:

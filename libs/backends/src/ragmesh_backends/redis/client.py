@@ -23,8 +23,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from ragmesh_servicekit.deadline import dependency
 from ragmesh_servicekit.errors import FailedPrecondition, Internal, InvalidArgument, Reason, Unavailable
+from ragmesh_servicekit.resilience.guard import Guard
 
 log = structlog.get_logger()
 
@@ -42,8 +42,11 @@ _NOT_NOW = re.compile(r"\b(MISCONF|NOREPLICAS|MASTERDOWN|LOADING|BUSY|UNKILLABLE
 """Refusals that say something of the server's state and not of the command: full disk, replicas missing, and so on.
 One that a script ran into has the script's words around it."""
 
+_NO_WRITES = re.compile(r"\b(MISCONF|NOREPLICAS|READONLY|OOM)\b")
+"""Of those, the ones of a server that still answers reads."""
+
 _DOWN = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterDownError, exceptions.TryAgainError)
-_NO_WRITES = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
+_WRITES_REFUSED = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
 
 
 def connect(
@@ -81,19 +84,23 @@ def connect_blocking(url: str, *, max_connections: int = 64) -> Redis:
 
 
 @asynccontextmanager
-async def bounded(name: str, cap_seconds: float) -> AsyncIterator[None]:
-    """Bound the commands inside together, and let no error of the driver out.
+async def bounded(
+    guard: Guard, name: str, cap_seconds: float, *, waits_seconds: float = 0.0, probe: bool = False
+) -> AsyncIterator[None]:
+    """Send the commands inside through the server's guard, and let no error of the driver out.
 
-    name: the dependency's role (`queue`). Raises Unavailable naming it when it is down, hung, full or not ready;
-    DeadlineExceeded when the request in hand ran out of time; Internal for a command that the server refuses.
+    name: what the server is to this caller (`queue`). waits_seconds: how much of the cap a blocking read asks for.
+    probe: a sign of life, which an open breaker lets through. Raises Unavailable with that name when the server is
+    down, hung, full or not ready; DeadlineExceeded when the request in hand ran out of time; Internal for a command
+    that the server refuses.
     """
-    try:
-        async with dependency(name, cap_seconds):
+    async with guard.call(cap_seconds, role=name, waits_seconds=waits_seconds, probe=probe):
+        try:
             yield
-    except RedisError as error:
-        raise _translated(name, error) from error
-    except OSError as error:
-        raise Unavailable.dependency(name) from error
+        except RedisError as error:
+            raise _translated(name, error) from error
+        except OSError as error:
+            raise Unavailable.dependency(name) from error
 
 
 def _translated(name: str, error: RedisError) -> Unavailable | Internal:
@@ -104,11 +111,17 @@ def _translated(name: str, error: RedisError) -> Unavailable | Internal:
             reason=Reason.OVERLOADED,
             metadata={"dependency": name},
         )
+    if isinstance(error, exceptions.InvalidResponse):  # what answers there does not speak as Redis does
+        log.error("redis.rubbish", dependency=name, error=text[:200])
+        return Unavailable.dependency(name)
     if isinstance(error, _DOWN):
         return Unavailable.dependency(name)
-    if isinstance(error, _NO_WRITES) or _NOT_NOW.search(text):
+    if isinstance(error, _WRITES_REFUSED) or _NOT_NOW.search(text):
         log.error("redis.refused", dependency=name, error=text[:200])
-        return Unavailable.dependency(name, f"the {name} store takes no writes now; try again later")
+        failure = Unavailable.dependency(name, f"the {name} store takes no writes now; try again later")
+        if isinstance(error, _WRITES_REFUSED) or _NO_WRITES.search(text):
+            failure.metadata["cause"] = "no_writes"  # it answers, and reads go on: nothing for a breaker
+        return failure
     log.error("redis.command_refused", dependency=name, error=text[:200])
     return Internal(f"the {name} store refused a command that the mesh should not have sent")
 
@@ -118,9 +131,10 @@ async def require_durable(client: Redis, *, name: str = "queue", wait_seconds: f
 
     Raises FailedPrecondition when it keeps no append-only file or evicts keys when it is full, Unavailable when it
     does not answer within wait_seconds."""
+    guard = Guard(name)  # without a breaker, which would open while the server starts
     try:
         async with asyncio.timeout(wait_seconds):
-            persistence, memory = await _durability(client, name)
+            persistence, memory = await _durability(client, guard)
     except TimeoutError as error:
         raise Unavailable.dependency(name, f"the {name} store did not answer within {wait_seconds:g} s") from error
     if not int(persistence.get("aof_enabled", 0)):
@@ -134,25 +148,25 @@ async def require_durable(client: Redis, *, name: str = "queue", wait_seconds: f
             f"the Redis for state evicts keys when it is full (`maxmemory-policy {policy}`), so accepted jobs could "
             "vanish: set `maxmemory-policy noeviction`"
         )
-    await _warn_of_late_writes(client, name)
+    await _warn_of_late_writes(client, guard)
 
 
-async def _durability(client: Redis, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+async def _durability(client: Redis, guard: Guard) -> tuple[dict[str, Any], dict[str, Any]]:
     """INFO rather than CONFIG GET, which managed servers forbid."""
     while True:
         try:
-            async with bounded(name, SOCKET_SECONDS):
+            async with bounded(guard, guard.name, SOCKET_SECONDS):
                 return await client.info("persistence"), await client.info("memory")
         except Unavailable as error:
-            log.info("redis.waiting", dependency=name, message=error.message)
+            log.info("redis.waiting", dependency=guard.name, message=error.message)
         await asyncio.sleep(0.5)
 
 
-async def _warn_of_late_writes(client: Redis, name: str) -> None:
-    async with bounded(name, SOCKET_SECONDS):
+async def _warn_of_late_writes(client: Redis, guard: Guard) -> None:
+    async with bounded(guard, guard.name, SOCKET_SECONDS):
         try:
             setting = await client.config_get("appendfsync")
         except ResponseError:
             return  # forbidden by the operator, who then has set it himself
     if setting.get("appendfsync") != "always":
-        log.warning("redis.late_writes", appendfsync=setting.get("appendfsync"), dependency=name)
+        log.warning("redis.late_writes", appendfsync=setting.get("appendfsync"), dependency=guard.name)

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from ragmesh_backends.redis.client import SOCKET_SECONDS, bounded
 from ragmesh_backends.redis.script import Script
 from ragmesh_servicekit.errors import FailedPrecondition, Unavailable
+from ragmesh_servicekit.resilience.guard import Guard
 
 log = structlog.get_logger()
 
@@ -56,7 +57,7 @@ async def open_layout(
 
 async def require_known_layout(client: Redis, *, name: str = "state", steps: Sequence[str] = STEPS) -> int | None:
     """The store's layout, None when it has no number; changes nothing. Raises as open_layout, without waiting."""
-    async with bounded(name, SOCKET_SECONDS):
+    async with bounded(Guard(name), name, SOCKET_SECONDS):
         text = await client.get(KEY)
     if text is None:
         return None
@@ -88,11 +89,12 @@ def _script(steps: Sequence[str]) -> Script:
 
 async def _answered(client: Redis, script: Script, newest: int, name: str, wait_seconds: float) -> int:
     """The script's reply, as soon as the store answers."""
+    guard = Guard(name)  # without a breaker, which would open while the server starts
     try:
         async with asyncio.timeout(wait_seconds):
             while True:
                 try:
-                    async with bounded(name, SOCKET_SECONDS):
+                    async with bounded(guard, name, SOCKET_SECONDS):
                         return int(await script.run(client, KEY, newest))
                 except Unavailable as error:
                     log.info("redis.waiting", dependency=name, message=error.message)

@@ -16,8 +16,8 @@ import structlog
 from google.protobuf.message import Message
 
 from ragmesh_backends.vectors.contract import SERVICE, common_pb2
-from ragmesh_servicekit.deadline import dependency
 from ragmesh_servicekit.errors import Internal, MeshError, NotFound, Reason, Unavailable
+from ragmesh_servicekit.resilience.guard import Guard
 
 log = structlog.get_logger()
 
@@ -68,10 +68,12 @@ class MilvusConnection:
     """A channel that is opened by the first call, in the loop of that call.
 
     address: `unix:/path`, `host:port`, `http://host:port` or `https://host:port` (TLS with the system's roots).
+    guard: of that Milvus; None makes one without a breaker.
     """
 
-    def __init__(self, address: str, *, timeout_seconds: float, token: str = "") -> None:
+    def __init__(self, address: str, *, timeout_seconds: float, token: str = "", guard: Guard | None = None) -> None:
         self._address = address
+        self._guard = guard or Guard(DEPENDENCY)
         self._timeout_seconds = timeout_seconds
         self._metadata = (("authorization", base64.b64encode(token.encode()).decode()),) if token else None
         self._channel: grpc.aio.Channel | None = None
@@ -100,15 +102,16 @@ class MilvusConnection:
         return self._channel
 
     @asynccontextmanager
-    async def bounded(self, cap_seconds: float | None = None) -> AsyncIterator[None]:
-        """Bound the calls inside together, and let no error of the store out untranslated."""
-        try:
-            async with dependency(DEPENDENCY, cap_seconds or self._timeout_seconds):
+    async def bounded(self, cap_seconds: float | None = None, *, probe: bool = False) -> AsyncIterator[None]:
+        """Send the calls inside through the guard together, and let no error of the store out untranslated. probe: a
+        sign of life, which an open breaker lets through."""
+        async with self._guard.call(cap_seconds or self._timeout_seconds, probe=probe):
+            try:
                 yield
-        except StoreRefused as refused:
-            raise refused.translated() from refused
-        except NotLoaded as error:
-            raise Unavailable.dependency(DEPENDENCY) from error
+            except StoreRefused as refused:
+                raise refused.translated() from refused
+            except NotLoaded as error:
+                raise Unavailable.dependency(DEPENDENCY) from error
 
     async def call(self, method: str, request: Message, reply_type: type[Replied]) -> Replied:
         """One RPC, to be made inside `bounded`. Raises NotFound for a collection that is not there, NotLoaded,

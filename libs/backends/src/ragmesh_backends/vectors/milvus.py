@@ -28,6 +28,7 @@ from ragmesh_backends.vectors.requests import VERSION_KEY
 from ragmesh_backends.vectors.residency import Residency
 from ragmesh_backends.vectors.rows import scored, slices, upsert
 from ragmesh_servicekit.errors import InvalidArgument, NotFound, Unavailable
+from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
 
@@ -49,7 +50,8 @@ class MilvusVectors:
     another. Safe for concurrent use from one event loop, the one of the first call.
 
     address: `unix:/path`, `host:port`, `http(s)://host:port`. timeout_seconds: cap of one operation (a slice of an
-    insert may take six times that). max_loaded: collections this process keeps in the store's memory.
+    insert may take six times that). max_loaded: collections this process keeps in the store's memory. guard: of that
+    Milvus; None makes one without a breaker.
 
     Every method raises Unavailable (dependency `vectors`) when the store is down, hung or overloaded,
     DeadlineExceeded when the request in hand ran out of time first, InvalidArgument for what the store cannot hold,
@@ -57,14 +59,22 @@ class MilvusVectors:
     FailedPrecondition when a newer program made it.
     """
 
-    def __init__(self, address: str, *, timeout_seconds: float = 5.0, max_loaded: int = 64, token: str = "") -> None:
-        self._connection = MilvusConnection(address, timeout_seconds=timeout_seconds, token=token)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_seconds: float = 5.0,
+        max_loaded: int = 64,
+        token: str = "",
+        guard: Guard | None = None,
+    ) -> None:
+        self._connection = MilvusConnection(address, timeout_seconds=timeout_seconds, token=token, guard=guard)
         self._write_seconds = timeout_seconds * WRITE_SECONDS_PER_TIMEOUT
         self._residency = Residency(max_loaded, load=self._load, release=self._release)
 
     async def ping(self) -> None:
         """Return when the store answers a call."""
-        async with self._connection.bounded():
+        async with self._connection.bounded(probe=True):
             await self._has("_")
 
     async def close(self) -> None:

@@ -28,6 +28,7 @@ from ragmesh_backends.model.document import DocumentVersion
 from ragmesh_backends.redis.client import bounded
 from ragmesh_backends.redis.script import Script
 from ragmesh_servicekit.errors import Reason, Unavailable
+from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.telemetry.tracing import span
 
 DEPENDENCY = "visibility"
@@ -97,19 +98,21 @@ class _Known:
 
 class RedisVisibility:
     """The sets of all indexes. state: a client with decoded replies (`connect`), the caller's to close.
+    guard: of that Redis; None makes one without a breaker.
 
     Every method raises Unavailable (dependency `visibility`) when Redis does not answer, DeadlineExceeded when the
     request in hand ran out of time, and bears repetition.
     """
 
-    def __init__(self, state: Redis, *, max_hidden: int = MAX_HIDDEN) -> None:
+    def __init__(self, state: Redis, *, guard: Guard | None = None, max_hidden: int = MAX_HIDDEN) -> None:
         self._state = state
+        self._guard = guard or Guard("state")
         self._max_hidden = max_hidden
         self._known: OrderedDict[IndexRef, _Known] = OrderedDict()
 
     async def ping(self) -> None:
         """Return when the store answers."""
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS, probe=True):
             await self._state.ping()
 
     async def hide(self, index: IndexRef, versions: Sequence[DocumentVersion]) -> None:
@@ -165,11 +168,11 @@ class RedisVisibility:
     async def drop(self, index: IndexRef) -> None:
         """Forget the index."""
         self._known.pop(index, None)
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
             await self._state.delete(_key(index))
 
     async def _run(self, script: Script, index: IndexRef, *arguments: str | int) -> Any:
-        async with bounded(DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
             return await script.run(self._state, _key(index), *arguments)
 
 
