@@ -108,6 +108,7 @@ async def count(client: Neo4j, tenant: str) -> int:
 
 @asynccontextmanager
 async def through_proxy() -> AsyncIterator[tuple[Neo4j, FaultProxy]]:
+    neo4j.require()
     async with FaultProxy("127.0.0.1:0", neo4j.URI.partition("://")[2]) as proxy:
         address = f"bolt://{proxy.address}"
         async with await Neo4j.open(address, neo4j.USER, neo4j.PASSWORD, [], max_connections=2) as client:
@@ -121,6 +122,7 @@ class TestWithAServer:
     pytestmark = neo4j.needed
 
     async def test_a_wrong_password_is_said_but_not_named(self) -> None:
+        neo4j.require()
         with pytest.raises(FailedPrecondition, match="password") as caught:
             await Neo4j.open(neo4j.URI, neo4j.USER, WRONG, [])
         assert WRONG not in caught.value.message
@@ -246,6 +248,7 @@ class TestWithAServer:
         label = f"Scratch{uuid4().hex}"
         component = f"test-{uuid4().hex}"
         make = f"CREATE CONSTRAINT {label} IF NOT EXISTS FOR (n:{label}) REQUIRE (n.tenant, n.name) IS UNIQUE"
+        neo4j.require()
         fill = f"MERGE (n:{label} {{tenant: '{tenant}', name: 'x'}})"
         first, second = Schema(component, ((make,),)), Schema(component, ((make,), (fill,)))
         try:
