@@ -99,6 +99,16 @@ test-neo4j: .venv/.dev ## the suites of the stores on a real Neo4j: RAGMESH_TEST
 	@if [[ -n "$${RAGMESH_TEST_NEO4J_URI:-}" ]]; then $(BIN)/pytest -m neo4j; \
 	else $(BIN)/python tests/neo4j-server $(BIN)/pytest -m neo4j; fi
 
+# -- images and Kubernetes -------------------------------------------------------------------------
+
+.PHONY: images
+images: ## build the images with docker, podman or buildah (IMAGES="gateway cli", TAG=, PREFIX=: images/build)
+	@images/build $(IMAGES)
+
+.PHONY: test-images
+test-images: .venv/.dev ## the built images: what is in them, and that they run locked down (docker; TAG=)
+	@RAGMESH_TEST_IMAGES="$${RAGMESH_TEST_IMAGES:-docker}" $(BIN)/pytest tests/images
+
 # -- check -----------------------------------------------------------------------------------------
 
 SOURCES := libs services cli tests
