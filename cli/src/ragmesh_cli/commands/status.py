@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,16 @@ from ragmesh_cli.terminal import print_json, say
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerStatus:
+    """state: `closed`, `half-open` or `open`."""
+
+    process: str
+    dependency: str
+    endpoint: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessStatus:
     """state: `ready`, `not ready` or `starting` for a service, `running` for a store, `down` for either.
     dependencies: those of a service that are not well, with their state."""
@@ -28,6 +38,7 @@ class ProcessStatus:
     rss_mb: float
     restarts: int = 0
     dependencies: Mapping[str, str] = field(default_factory=dict)
+    breakers: Sequence[BreakerStatus] = ()
 
 
 @click.command(short_help="Show what runs and how it is.")
@@ -42,9 +53,15 @@ def status(home: Path | None, as_json: bool) -> None:
     ready = bool(state["ready"]) and all(p.state in {"ready", "running"} for p in processes)
     if as_json:
         shown = [{"name": p.name, "pid": p.pid, "state": p.state, "rss_mb": p.rss_mb} for p in processes]
-        key_file = str(place.key_file)
         print_json(
-            {"ready": ready, "rest": state["rest"], "grpc": state["grpc"], "key_file": key_file, "processes": shown}
+            {
+                "ready": ready,
+                "rest": state["rest"],
+                "grpc": state["grpc"],
+                "key_file": str(place.key_file),
+                "processes": shown,
+                "breakers": [asdict(breaker) for process in processes for breaker in process.breakers],
+            }
         )
     elif not processes:
         raise Failure(f"no mesh is running on {place.path}; start one with `ragmesh up --detach`")
@@ -61,6 +78,9 @@ def _print(process: ProcessStatus) -> None:
     say(f"  {process.name:<14} {process.state:<10} pid {process.pid:<8} {process.rss_mb:>6.0f} MB{times}")
     for dependency, state in process.dependencies.items():
         say(f"      {dependency}: {state}")
+    for breaker in process.breakers:
+        if breaker.state != "closed":
+            say(f"      {breaker.dependency}: breaker {breaker.state} ({breaker.endpoint})")
 
 
 def _process(entry: dict[str, Any]) -> ProcessStatus:
@@ -80,4 +100,9 @@ def _process(entry: dict[str, Any]) -> ProcessStatus:
         return ProcessStatus(name, pid, "starting", rss_mb, restarts)
     checks = {name: str(check.get("state", "unknown")) for name, check in (report.get("checks") or {}).items()}
     unwell = {name: state for name, state in checks.items() if state != "ok"}
-    return ProcessStatus(name, pid, "ready" if report.get("ready") else "not ready", rss_mb, restarts, unwell)
+    breakers = [
+        BreakerStatus(name, str(one.get("dependency")), str(one.get("endpoint")), str(one.get("state")))
+        for one in report.get("breakers") or ()
+    ]
+    ready = "ready" if report.get("ready") else "not ready"
+    return ProcessStatus(name, pid, ready, rss_mb, restarts, unwell, breakers)
