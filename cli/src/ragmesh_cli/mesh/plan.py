@@ -171,6 +171,7 @@ def _service(home: Home, host: str, name: str, number: int, env: Mapping[str, st
             "RAGMESH_GRPC_PORT": str(port),
             "RAGMESH_ADMIN_HOST": LOOPBACK,
             "RAGMESH_ADMIN_PORT": str(admin),
+            "RAGMESH_HEALTH_PORT": "0",  # one number cannot be the port of all of them; nobody probes them but us
             "RAGMESH_INSTANCE": instance,
         },
         log_path=home.logs / f"{instance}.log",

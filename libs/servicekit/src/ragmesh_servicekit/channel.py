@@ -26,11 +26,15 @@ from ragmesh_servicekit.channel_options import (
     repeatable_methods,
     service_config,
 )
+from ragmesh_servicekit.connections import Connection, Connections, OnCurrent
 from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Unavailable
 from ragmesh_servicekit.resilience.hedge import Hedge
 from ragmesh_servicekit.status import error_of_call
 from ragmesh_servicekit.streamed_requests import StreamedRequests, listen, remembering, settled
 from ragmesh_servicekit.telemetry import metrics, tracing
+from ragmesh_servicekit.tls.certificate import Certificate
+from ragmesh_servicekit.tls.peers import channel_credentials, name_options
+from ragmesh_servicekit.tls.rotation import Rotation
 from ragmesh_servicekit.tokens import METADATA_KEY, TokenMinter
 
 MARGIN_SECONDS = 0.05
@@ -40,12 +44,24 @@ DEFAULT_SECONDS = 30.0
 _EOF = cast(Any, grpc.aio).EOF  # its stubs do not have it
 
 
-def open_channel(target: str, role: str, minter: TokenMinter, *services: ServiceDescriptor) -> MeshChannel:
+def open_channel(
+    target: str, role: str, minter: TokenMinter, *services: ServiceDescriptor, tls: Rotation | None = None
+) -> MeshChannel:
     """A channel to `target` (`dns:///name:port`, `ipv4:1.2.3.4:1,1.2.3.5:1`). `role` names the peer: the audience of
-    its tokens, what its health is asked by, and what errors call it. Must be made inside the running loop; close it."""
-    config = service_config(repeatable_methods(*services), health_service=role)
+    its tokens, what its health is asked by, what errors call it, and, when the target has no host name, its
+    certificate. tls: what the channel shows, and renews itself by. Must be made inside the running loop; close it."""
+    options = channel_options(service_config(repeatable_methods(*services), health_service=role))
     reads = [f"/{method.containing_service.full_name}/{method.name}" for method in methods_of(services, READS)]
-    return MeshChannel(grpc.aio.insecure_channel(target, channel_options(config)), role, minter, hedged=reads)
+    if tls is None:
+        return MeshChannel(grpc.aio.insecure_channel(target, options), role, minter, hedged=reads)
+    options += name_options(target, role)
+
+    def secure(certificate: Certificate) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, channel_credentials(certificate), options)
+
+    channel = MeshChannel(secure(tls.current), role, minter, hedged=reads)
+    tls.on_change(lambda certificate: channel.renew(secure(certificate)))
+    return channel
 
 
 class MeshChannel:
@@ -53,31 +69,38 @@ class MeshChannel:
     hedged: the methods, as the wire has them, that are sent to another replica as well when the first is late."""
 
     def __init__(self, channel: grpc.aio.Channel, role: str, minter: TokenMinter, hedged: Iterable[str] = ()) -> None:
-        self._channel = channel
+        self._connections = Connections(channel, role)
         self._role = role
         self._minter = minter
         self._hedged = frozenset(hedged)
 
     async def close(self) -> None:
         """End calls in flight and close."""
-        await self._channel.close(None)
+        await self._connections.close()
+
+    def renew(self, channel: grpc.aio.Channel) -> None:
+        """Let another grpc channel take over when it is connected; calls in flight end on the one before."""
+        self._connections.renew(channel)
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        single = self._single(method, self._channel.unary_unary(method, *args, **kwargs))
+        single = self._single(method, lambda channel: channel.unary_unary(method, *args, **kwargs))
         return _hedged(single, Hedge(method)) if method in self._hedged else single
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        return self._single(method, self._channel.stream_unary(method, *args, **kwargs))
+        return self._single(method, lambda channel: channel.stream_unary(method, *args, **kwargs))
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        return self._many(method, self._channel.unary_stream(method, *args, **kwargs))
+        return self._many(method, lambda channel: channel.unary_stream(method, *args, **kwargs))
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-        return self._many(method, self._channel.stream_stream(method, *args, **kwargs))
+        return self._many(method, lambda channel: channel.stream_stream(method, *args, **kwargs))
 
-    def _single(self, method: str, call: Any) -> Callable[..., Any]:
+    def _single(self, method: str, make: Callable[[grpc.aio.Channel], Any]) -> Callable[..., Any]:
+        made = OnCurrent(self._connections, make)
+
         async def single(request: Any, *, timeout: float | None = None) -> Any:
-            observed = ObservedCall(method, self._role)
+            connection, call = made.begin()
+            observed = ObservedCall(method, self._role, connection)
             requests = remembering(request)
             with observed.step(requests):
                 running = call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
@@ -88,9 +111,12 @@ class MeshChannel:
 
         return single
 
-    def _many(self, method: str, call: Any) -> Callable[..., ReplyStream]:
+    def _many(self, method: str, make: Callable[[grpc.aio.Channel], Any]) -> Callable[..., ReplyStream]:
+        made = OnCurrent(self._connections, make)
+
         def many(request: Any, *, timeout: float | None = None) -> ReplyStream:
-            observed = ObservedCall(method, self._role)
+            connection, call = made.begin()
+            observed = ObservedCall(method, self._role, connection)
             requests = remembering(request)
             with observed.step(requests):
                 running = call(requests, timeout=_seconds(timeout), metadata=self._metadata(observed))
@@ -148,10 +174,12 @@ class ReplyStream(AsyncIterator[Any]):
 
 
 class ObservedCall:
-    """One call made: its span, its metrics, and what its errors mean to whoever made it."""
+    """One call made, on a connection that it has begun on: its span, its metrics, and what its errors mean to whoever
+    made it."""
 
-    def __init__(self, method: str, role: str) -> None:
+    def __init__(self, method: str, role: str, connection: Connection) -> None:
         self.ended = False
+        self._connection = connection
         self.span = tracing.begin(method.lstrip("/"), rpc_system="grpc", rpc_method=method.lstrip("/"))
         self._method = method
         self._role = role
@@ -163,6 +191,9 @@ class ObservedCall:
         if self.ended:
             return
         self.ended = True
+        self._connection.end()
+        if error is None:
+            self._connection.refusals.accepted()
         metrics.CLIENT_IN_FLIGHT.labels(self._method).dec()
         code = "OK"
         if error is not None:
@@ -178,6 +209,7 @@ class ObservedCall:
         try:
             yield
         except grpc.aio.AioRpcError as error:
+            self._connection.refusals.failed(error)
             failure = error_of_call(error, self._role)
             self.end(failure)
             raise failure from error

@@ -84,10 +84,10 @@ def service_config(repeatable: list[dict[str, str]], health_service: str = "") -
 
 
 def channel_options(config: str) -> list[tuple[str, Any]]:
-    """For grpc.aio.insecure_channel. A peer that does not answer a ping for 3 s, of which there is one each 10 s at
-    least, is gone: `keepalive_timeout` does not bound that, `ping_timeout` does (20 s by default). One that was restarted is
-    found again within half a second, so that the next may be restarted soon: with 2 s, which a start of 5 s reaches,
-    reads failed when the other replica went a second after the first was back."""
+    """For every channel. A peer that does not answer a ping for 3 s, of which there is one each 10 s at least, is gone:
+    `keepalive_timeout` does not bound that, `ping_timeout` does (20 s by default). One that was restarted is found
+    again within half a second, so that the next may be restarted soon: with 2 s, which a start of 5 s reaches, reads
+    failed when the other replica went a second after the first was back."""
     return [
         ("grpc.service_config", config),
         ("grpc.enable_retries", 1),

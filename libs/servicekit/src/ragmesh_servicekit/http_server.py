@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -30,8 +31,11 @@ class HttpServer:
 
 
 @asynccontextmanager
-async def http_server(app: ASGIApp, host: str, port: int, variable: str) -> AsyncIterator[HttpServer]:
-    """Serve `app` until the context ends. Raises PortTaken naming the variable that chose the port."""
+async def http_server(
+    app: ASGIApp, host: str, port: int, variable: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[HttpServer]:
+    """Serve `app` until the context ends, by HTTPS with `tls`. Raises PortTaken naming the variable that chose the
+    port."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -51,6 +55,7 @@ async def http_server(app: ASGIApp, host: str, port: int, variable: str) -> Asyn
         server_header=False,
         ws="none",
         h11_max_incomplete_event_size=64 * 1024,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
     )
     server = _QuietServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http-{port}")

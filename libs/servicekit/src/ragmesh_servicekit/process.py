@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -34,6 +35,7 @@ from grpc_reflection.v1alpha import reflection
 from ragmesh_servicekit.admin import admin_app
 from ragmesh_servicekit.errors import MeshError
 from ragmesh_servicekit.health import Check, Health
+from ragmesh_servicekit.health_port import health_port
 from ragmesh_servicekit.http_server import HttpServer, http_server
 from ragmesh_servicekit.interceptors.registry import HandlerRegistry
 from ragmesh_servicekit.interceptors.server import (
@@ -43,7 +45,7 @@ from ragmesh_servicekit.interceptors.server import (
 )
 from ragmesh_servicekit.logs import configure_logs
 from ragmesh_servicekit.ports import PortTaken, describe_taken, refuse_taken
-from ragmesh_servicekit.process_settings import ProcessSettings
+from ragmesh_servicekit.process_settings import ProcessSettings, PublicTlsSettings
 from ragmesh_servicekit.resilience.breaker import AsyncBreaker, BreakerPolicy
 from ragmesh_servicekit.resilience.endpoint import endpoint_of
 from ragmesh_servicekit.resilience.guard import MAX_CONCURRENT, SLOW_SHARE, Guard
@@ -51,6 +53,8 @@ from ragmesh_servicekit.settings import SettingsError
 from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.event_loop import watch_event_loop
 from ragmesh_servicekit.telemetry.setup import configure_tracing, flush
+from ragmesh_servicekit.tls.peers import web_context
+from ragmesh_servicekit.tls.surfaces import Surfaces
 from ragmesh_servicekit.tokens import TokenVerifier
 
 log = structlog.get_logger()
@@ -74,7 +78,8 @@ class TaskDied(Exception):
 class Process:
     """The parts that every process has, put together. `name` is the service's, and the audience of its tokens;
     `services` are the full names that reflection shows; call_seconds and stream_seconds are the deadline of a call that
-    names none, without and with a stream in it; `stop` is set from outside in tests."""
+    names none, without and with a stream in it; `stop` is set from outside in tests; public_tls: of a process whose
+    ports are for everybody."""
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class Process:
         call_seconds: float = DEFAULT_SECONDS,
         stream_seconds: float = DEFAULT_STREAM_SECONDS,
         stop: asyncio.Event | None = None,
+        public_tls: PublicTlsSettings | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -95,6 +101,7 @@ class Process:
         self._grpc_port = grpc_port
         self._verify_identity = verify_identity
         self._services = services
+        self._public_tls = public_tls
         self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -106,6 +113,7 @@ class Process:
         self._starting: asyncio.Task[Any] | None = None
         self._signalled = False
         self._provider: Any = None
+        self.tls: Surfaces
         self.server: grpc.aio.Server
         self.port = grpc_port
 
@@ -116,6 +124,7 @@ class Process:
         self._provider = configure_tracing(
             self.name, telemetry.instance or self.name, telemetry.otlp_endpoint, telemetry.sample_ratio
         )
+        self.tls = Surfaces.read(self.settings.tls, self._public_tls)
         verifier = TokenVerifier(self.settings.identity.parsed(), self.name) if self._verify_identity else None
         self.server = grpc.aio.server(
             interceptors=[MeshServerInterceptor(self.registry, verifier, self._call_seconds, self._stream_seconds)],
@@ -236,13 +245,16 @@ class Process:
         self.after_drain(end)
 
     async def serve_http(self, app: Any, host: str, port: int, variable: str) -> HttpServer:
-        """Serve HTTP beside gRPC; drained with it."""
-        server = await self._open_http(app, host, port, variable)
+        """Serve HTTP beside gRPC, to everybody; drained with it."""
+        tls = None if self.tls.public is None else web_context(self.tls.public)
+        server = await self._open_http(app, host, port, variable, tls)
         self._https.append(server)
         return server
 
-    async def _open_http(self, app: Any, host: str, port: int, variable: str) -> HttpServer:
-        server = await self.enter(http_server(app, host, port, variable))
+    async def _open_http(
+        self, app: Any, host: str, port: int, variable: str, tls: ssl.SSLContext | None = None
+    ) -> HttpServer:
+        server = await self.enter(http_server(app, host, port, variable, tls))
         server.task.add_done_callback(self._task_done)
         return server
 
@@ -262,7 +274,10 @@ class Process:
         """Start, serve until the first signal or the death of a task, drain. Raises TaskDied, or PortTaken."""
         admin = self.settings.admin
         await self._open_http(admin_app(self.health), admin.host, admin.port, "RAGMESH_ADMIN_PORT")
+        await self.enter(health_port(self.health, self.settings.server.host, self.settings.server.health_port))
         self._bind()
+        for name, rotation in self.tls.rotations():
+            self.spawn(f"tls-{name}", rotation.watch())
         await self._await_dependencies()
         self.spawn("health", self.health.watch())
         self.spawn("event-loop-lag", watch_event_loop())
@@ -279,8 +294,12 @@ class Process:
         server = self.settings.server
         refuse_taken("RAGMESH_GRPC_PORT", server.host, self._grpc_port)
         host = f"[{server.host}]" if ":" in server.host else server.host
+        credentials, address = self.tls.credentials(), f"{host}:{self._grpc_port}"
         try:
-            self.port = self.server.add_insecure_port(f"{host}:{self._grpc_port}")
+            if credentials is None:
+                self.port = self.server.add_insecure_port(address)
+            else:
+                self.port = self.server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise PortTaken(describe_taken("RAGMESH_GRPC_PORT", server.host, self._grpc_port)) from error
         if server.reflection:

@@ -41,6 +41,13 @@ class ServerSettings:
         maximum=256 * 1024 * 1024,
     )
     reflection: bool = setting("RAGMESH_REFLECTION", False, doc="Whether gRPC reflection answers.")
+    health_port: int = setting(
+        "RAGMESH_HEALTH_PORT",
+        0,
+        doc="A second gRPC port, always without TLS, that answers health checks and nothing else; 0: none.",
+        minimum=0,
+        maximum=65535,
+    )
     drain_seconds: float = setting(
         "RAGMESH_DRAIN_SECONDS",
         0.2,
@@ -63,6 +70,35 @@ class ServerSettings:
         minimum=1,
         maximum=86400,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """TLS between the services; all three files or none."""
+
+    cert_file: str = setting(
+        "RAGMESH_TLS_CERT_FILE",
+        "",
+        doc="The certificate (PEM) that this process shows inside the mesh; empty: no TLS there. Files may change.",
+    )
+    key_file: str = setting("RAGMESH_TLS_KEY_FILE", "", doc="Its private key (PEM, no password).")
+    ca_file: str = setting(
+        "RAGMESH_TLS_CA_FILE",
+        "",
+        doc="The CAs (PEM) that sign the certificates of the mesh; several while they change.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PublicTlsSettings:
+    """TLS of the public surfaces; both files or none."""
+
+    cert_file: str = setting(
+        "RAGMESH_PUBLIC_TLS_CERT_FILE",
+        "",
+        doc="The certificate (PEM, with its chain) of the public gRPC and REST ports; empty: no TLS. Files may change.",
+    )
+    key_file: str = setting("RAGMESH_PUBLIC_TLS_KEY_FILE", "", doc="Its private key (PEM, no password).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +184,4 @@ class ProcessSettings:
     telemetry: TelemetrySettings
     identity: IdentitySettings
     breaker: BreakerSettings
+    tls: TlsSettings = TlsSettings()

@@ -13,6 +13,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ragmesh_servicekit import errors
 from ragmesh_servicekit.errors import Code, FieldViolation, Internal, MeshError, Reason
+from ragmesh_servicekit.tls.refusals import refusal
 
 log = structlog.get_logger()
 
@@ -108,6 +109,8 @@ def error_of_call(call: grpc.aio.AioRpcError, role: str = "") -> MeshError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded("the deadline of the request has passed")
     if code is grpc.StatusCode.UNAVAILABLE:
+        if refusal(call.details()):
+            return errors.Unavailable.dependency(peer, f"the {peer}'s certificate is not accepted")
         return errors.Unavailable.dependency(peer, f"the {peer} does not answer; try again")
     if code is grpc.StatusCode.CANCELLED:  # by the peer: a call that we cancelled raises CancelledError
         return errors.Unavailable.dependency(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 
 from ragmesh.common.v1 import search_pb2
@@ -47,18 +48,19 @@ async def serve(settings: GatewaySettings) -> None:
         # The endpoints bound each method by its own limit, so the surface only states the largest.
         call_seconds=settings.limits.stream_seconds,
         stream_seconds=settings.limits.stream_seconds,
+        public_tls=settings.public_tls,
     ) as process:
         signing = settings.process.identity.parsed()
         minter, pages_of = TokenMinter(signing), PageTokens(next(iter(signing.values())))
         store = await process.enter(await open_keys(settings.records, [process.guard("records", settings.records.url)]))
-        peers = settings.peers
-        to_retriever = open_channel(
+        peers, connect = settings.peers, partial(open_channel, tls=process.tls.mesh)
+        to_retriever = connect(
             peers.retriever, "retriever", minter, retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"]
         )
-        to_generator = open_channel(
+        to_generator = connect(
             peers.generator, "generator", minter, generator_pb2.DESCRIPTOR.services_by_name["GeneratorService"]
         )
-        to_ingestor = open_channel(
+        to_ingestor = connect(
             peers.ingestor, "ingestor", minter, ingestor_pb2.DESCRIPTOR.services_by_name["IngestorService"]
         )
         for channel in (to_retriever, to_generator, to_ingestor):

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from ragmesh_backends.store_settings import RecordsSettings
-from ragmesh_servicekit.process_settings import ProcessSettings
+from ragmesh_servicekit.process_settings import ProcessSettings, PublicTlsSettings
 from ragmesh_servicekit.settings import load, setting
 
 
@@ -41,6 +41,7 @@ class GatewaySettings:
     records: RecordsSettings
     peers: PeerSettings
     limits: LimitSettings
+    public_tls: PublicTlsSettings
     grpc_port: int = setting("RAGMESH_GRPC_PORT", 9090, doc="The gRPC port.", minimum=0, maximum=65535)
     rest_port: int = setting("RAGMESH_REST_PORT", 8080, doc="The REST port.", minimum=0, maximum=65535)
     bootstrap_key: str = setting(

@@ -1,0 +1,162 @@
+"""The grpc channel below a `MeshChannel`, which is replaced when this process's certificate is: in Python the
+credentials of a channel cannot change (https://github.com/grpc/grpc/issues/41779).
+
+No call notices. The new channel takes over when it is connected; calls that have begun end on the old one, which is
+closed after the last of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from ragmesh_servicekit.tls.refusals import refusal
+
+log = structlog.get_logger()
+
+LOST_SECONDS = 2.0
+"""So long the old channel may be without a connection before the new one takes over without having one."""
+
+WAITING_SECONDS = 10.0
+"""After that it is said that the peers do not accept the new certificate yet."""
+
+RETIRED_SECONDS = 3600.0
+"""The longest that an old channel stays for a call; as long as servers let an old connection live."""
+
+_LOOK_SECONDS = 0.1
+
+
+class Refusals:
+    """Whether the peers' certificates are accepted; said once when it changes. `role` names the peer."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._refused = ""
+
+    def accepted(self) -> None:
+        """A call was answered well."""
+        if self._refused:
+            self._refused = ""
+            log.info("tls.peer_accepted", peer=self._role)
+
+    def failed(self, error: grpc.aio.AioRpcError) -> None:
+        """A call ended with this."""
+        why = refusal(error.details())
+        if why and why != self._refused:
+            self._refused = why
+            log.error("tls.peer_refused", peer=self._role, detail=why)
+
+
+class Connection:
+    """One grpc channel and how many calls are on it."""
+
+    def __init__(self, channel: grpc.aio.Channel, refusals: Refusals) -> None:
+        self.channel = channel
+        self.refusals = refusals
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def begin(self) -> None:
+        """A call begins, which will `end`."""
+        self._calls += 1
+        self._idle.clear()
+
+    def end(self) -> None:
+        self._calls -= 1
+        if not self._calls:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until no call is left."""
+        await self._idle.wait()
+
+    @property
+    def ready(self) -> bool:
+        return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+
+
+class Connections:
+    """The one that calls go to, and those that still have some. `role` names the peer. Inside the running loop."""
+
+    def __init__(self, channel: grpc.aio.Channel, role: str) -> None:
+        self._refusals = Refusals(role)
+        self.current = Connection(channel, self._refusals)
+        self._role = role
+        self._renewal: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def renew(self, channel: grpc.aio.Channel) -> None:
+        """Let another channel take over. One that still waits to do so is closed."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._renewal = self._own(self._take_over(Connection(channel, self._refusals)), "renew")
+
+    async def close(self) -> None:
+        """End calls in flight and close all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.current.channel.close(None)
+
+    def _own(self, work: Any, what: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=f"{what}-channel-{self._role}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _take_over(self, new: Connection) -> None:
+        try:
+            await self._connected(new)
+        except BaseException:
+            await new.channel.close(None)
+            raise
+        old, self.current = self.current, new
+        self._own(self._retire(old), "retire")
+
+    async def _connected(self, new: Connection) -> None:
+        """Until the new one is, or the old one is not any more."""
+        began = old_was_ready = time.monotonic()
+        said = False
+        while not new.ready:
+            now = time.monotonic()
+            if self.current.ready:
+                old_was_ready = now
+            if now - old_was_ready >= LOST_SECONDS:
+                return
+            if not said and now - began >= WAITING_SECONDS:
+                said = True
+                log.warning("tls.renewal_waits", peer=self._role, detail="no connection with the new certificate yet")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _retire(self, old: Connection) -> None:
+        try:
+            async with asyncio.timeout(RETIRED_SECONDS):
+                await old.idle()
+        except TimeoutError:
+            log.warning("tls.calls_cut", peer=self._role, after_seconds=RETIRED_SECONDS)
+        finally:
+            await old.channel.close(None)
+
+
+class OnCurrent:
+    """A call factory's product, made once on each connection: `make` makes it on a grpc channel."""
+
+    def __init__(self, connections: Connections, make: Callable[[grpc.aio.Channel], Any]) -> None:
+        self._connections, self._make = connections, make
+        self._on = connections.current
+        self._call = make(self._on.channel)
+
+    def begin(self) -> tuple[Connection, Any]:
+        """For one call: the connection, on which it has begun, and what starts it."""
+        connection = self._connections.current
+        if connection is not self._on:
+            self._on, self._call = connection, self._make(connection.channel)
+        connection.begin()
+        return connection, self._call

@@ -1,0 +1,1 @@
+"""TLS between the services, and of the public ports: from files, renewed without a restart."""

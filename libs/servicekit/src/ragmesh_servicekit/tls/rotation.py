@@ -1,0 +1,85 @@
+"""The certificate that a process uses now, and who is told when it becomes another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from ragmesh_servicekit.telemetry import metrics
+from ragmesh_servicekit.tls.certificate import Certificate, CertificateFiles, CertificateRejected, Part, Stamp, load
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+"""How often the files are looked at: three `stat`. A Secret reaches the files of a Pod a minute late anyway."""
+
+
+class Rotation:
+    """A certificate whose files may change. What they hold is taken when all of them fit each other; until then, and
+    when they never do, the last good one is used. `use` names it in logs and metrics: `mesh`, `public`."""
+
+    def __init__(self, use: str, files: CertificateFiles, part: Part) -> None:
+        """Raises CertificateRejected."""
+        self._use, self._files, self._part = use, files, part
+        self._told: list[Callable[[Certificate], None]] = []
+        self._stamp: Stamp = files.stamp()
+        self._rejected = ""
+        self._expired = False
+        self.current = load(files, part)
+        self._report()
+
+    def on_change(self, told: Callable[[Certificate], None]) -> None:
+        """Call it, in the event loop, with each certificate that takes the place of the one before."""
+        self._told.append(told)
+
+    async def watch(self, every_seconds: float = LOOK_SECONDS) -> None:
+        """Look at the files for ever."""
+        while True:
+            await asyncio.sleep(every_seconds)
+            await self.look()
+
+    async def look(self) -> None:
+        """Take what the files hold when that is new."""
+        stamp = await asyncio.to_thread(self._files.stamp)
+        if stamp != self._stamp:
+            try:
+                found = await asyncio.to_thread(load, self._files, self._part)
+            except CertificateRejected as error:  # looked at again: what is not valid yet needs no change to become so
+                self._reject(error)
+            else:
+                self._stamp, self._rejected = stamp, ""
+                if found != self.current:
+                    self._take(found)
+        if not self._expired and self.current.not_after <= time.time():
+            self._expired = True
+            log.error("tls.expired", certificate=self._use, not_after=_date(self.current.not_after))
+
+    def _take(self, found: Certificate) -> None:
+        self.current, self._expired = found, False
+        self._report()
+        log.info("tls.reloaded", certificate=self._use, not_after=_date(found.not_after))
+        for told in self._told:
+            told(found)
+
+    def _reject(self, error: CertificateRejected) -> None:
+        if str(error) == self._rejected:
+            return
+        self._rejected = str(error)
+        log.error(
+            "tls.rejected",
+            certificate=self._use,
+            detail=str(error),
+            not_after=_date(error.not_after),
+            used_until=_date(self.current.not_after),
+        )
+
+    def _report(self) -> None:
+        metrics.TLS_EXPIRY_SECONDS.labels(self._use).set(self.current.not_after)
+
+
+def _date(unix_time: float | None) -> str | None:
+    return None if unix_time is None else datetime.fromtimestamp(unix_time, UTC).isoformat()
