@@ -22,6 +22,9 @@ DEPENDENCY = "queue"
 RETENTION_SECONDS = 7 * 24 * 3600.0
 REQUEST_SECONDS = 24 * 3600
 COMMAND_SECONDS = 5.0
+READ_SECONDS = 2.0
+"""Reads may be repeated by the channel, three times in all, and callers wait ten seconds as a rule."""
+
 """The cap of one call; a write waits for the disk."""
 
 JOBS_PER_SCRIPT = 128
@@ -84,7 +87,7 @@ class QueueConnection:
         jobs: list[Job | None] = []
         for at in range(0, len(job_ids), READS_PER_ROUND):
             part = job_ids[at : at + READS_PER_ROUND]
-            async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
+            async with bounded(self._guard, DEPENDENCY, READ_SECONDS):
                 pipeline = self._state.pipeline(transaction=False)
                 for job_id in part:
                     pipeline.hgetall(keys.job(job_id))

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from ragmesh_backends.model.job import Job, JobPage, JobState, QueueDepth
 from ragmesh_backends.queues import keys
-from ragmesh_backends.queues.connection import COMMAND_SECONDS, DEPENDENCY, READS_PER_ROUND, absent
+from ragmesh_backends.queues.connection import DEPENDENCY, READ_SECONDS, READS_PER_ROUND, absent
 from ragmesh_backends.queues.connection import QueueConnection as Connection
 from ragmesh_backends.queues.scripts import CANCEL
 from ragmesh_backends.redis.client import bounded
@@ -75,7 +75,7 @@ class JobReading(Connection):
 
     async def depth(self) -> QueueDepth:
         """How much is waiting and in hand, of all tenants: two short round trips, however long the queue is."""
-        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, READ_SECONDS):
             pipeline = self._state.pipeline(transaction=False)
             pipeline.time()
             pipeline.xlen(keys.STREAM)
@@ -101,7 +101,7 @@ class JobReading(Connection):
 
     async def _indexed(self, index: str, below: str, count: int) -> Sequence[tuple[str, int]]:
         """(job id, order) of the `count` newest below this order."""
-        async with bounded(self._guard, DEPENDENCY, COMMAND_SECONDS):
+        async with bounded(self._guard, DEPENDENCY, READ_SECONDS):
             rows: Any = await self._state.zrevrangebyscore(index, below, "-inf", start=0, num=count, withscores=True)
         return [(job_id, int(order)) for job_id, order in rows]
 
