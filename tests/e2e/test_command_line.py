@@ -136,7 +136,7 @@ def test_a_search_explains_itself(mesh: Mesh) -> None:
 
 def test_status_tells_every_process_for_people_and_for_programs(mesh: Mesh) -> None:
     report = json.loads(mesh.run("status", "--json").stdout)
-    assert report.keys() == {"ready", "rest", "grpc", "key_file", "processes"}
+    assert report.keys() == {"ready", "rest", "grpc", "key_file", "processes", "breakers"}
     assert report["ready"] is True
     assert Path(report["key_file"]).read_text().strip() == mesh.key
     names = {"gateway-1", "retriever-1", "generator-1", "ingestor-1", "milvus", "redis-state", "redis-cache"}
@@ -146,6 +146,9 @@ def test_status_tells_every_process_for_people_and_for_programs(mesh: Mesh) -> N
         assert psutil.pid_exists(process["pid"])
         assert process["state"] in {"ready", "running"}
         assert process["rss_mb"] > 1
+    guarded = {(breaker["process"], breaker["dependency"]) for breaker in report["breakers"]}
+    assert {("retriever-1", "vectors"), ("retriever-1", "state"), ("ingestor-1", "state")} <= guarded
+    assert {breaker["state"] for breaker in report["breakers"]} == {"closed"}
     told = mesh.run("status").stdout
     assert told.startswith("ready  REST http://127.0.0.1:")
     assert all(name in told for name in names)
