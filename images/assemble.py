@@ -3,7 +3,7 @@
 Runs in the build stage only, with that stage's Python and nothing but the standard library:
 
     assemble.py tools REQUIREMENTS         /tools: what builds the workspace members
-    assemble.py closure REQUIREMENTS       /app: a virtual environment with exactly the packages of the file
+    assemble.py closure REQUIREMENTS       /closure/app: a virtual environment with exactly the packages of the file
     assemble.py members NAME FOLDER...     /own/app: the workspace members, and the SBOM of everything
     assemble.py model                      /model/app/models: the embedding graph, built from the installed weights
     assemble.py volume PATH                /volume/PATH: an empty folder, for a volume
@@ -25,7 +25,9 @@ from pathlib import Path
 
 import sbom
 
-APP, OWN, MODEL, VOLUME, TOOLS = (Path(f"/{name}") for name in ("app", "own", "model", "volume", "tools"))
+APP, PARTS, OWN, MODEL, VOLUME, TOOLS = (
+    Path(f"/{name}") for name in ("app", "closure", "own", "model", "volume", "tools")
+)
 CLOSURE = Path("/closure.json")
 """The components that pip installed into /app, with the hash of each file; read when the SBOM is written."""
 
@@ -62,6 +64,9 @@ def closure(requirements: Path) -> None:
     installed = json.loads(report.read_text())["install"]
     CLOSURE.write_text(json.dumps([sbom.third_party(entry) for entry in installed]))
     tidy(APP)
+    # A folder is only copied with its time when it lies below the one that is named.
+    shutil.copytree(APP, PARTS / "app", symlinks=True, copy_function=os.link)
+    tidy(PARTS, compiled=True)
 
 
 def members(name: str, folders: list[Path]) -> None:
@@ -87,8 +92,16 @@ def model() -> None:
     tidy(MODEL)
 
 
-def tidy(tree: Path) -> None:
+def tidy(tree: Path, *, compiled: bool = False) -> None:
     """Leave only what is needed at run time, in the same bytes and with the same times each time."""
+    if not compiled:
+        clean_and_compile(tree)
+    for path in (tree, *tree.rglob("*")):
+        os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+
+
+def clean_and_compile(tree: Path) -> None:
+    """Remove what the build left, and write bytecode that is valid whatever the times of the sources are."""
     for cache in sorted(tree.rglob("__pycache__")):
         shutil.rmtree(cache)
     for folder in tree.glob("**/bin"):
@@ -107,8 +120,6 @@ def tidy(tree: Path) -> None:
             prependdir="/" if tree == OWN else None,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
-    for path in (tree, *tree.rglob("*")):
-        os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
 
 
 def main() -> None:
