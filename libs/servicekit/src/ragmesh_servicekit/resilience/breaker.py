@@ -140,7 +140,8 @@ class AsyncBreaker:
         self._give_back()
         if self.state == CLOSED:
             self._window.add(slow=slow)
-        self._machine.call(_succeed)
+        if self._machine.fail_counter or self.state != CLOSED:  # else it would change nothing
+            self._machine.call(_succeed)
         if slow:
             self._judge_window()
 

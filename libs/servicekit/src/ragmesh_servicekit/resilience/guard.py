@@ -77,6 +77,8 @@ class Guard:
         self._wait_seconds = wait_seconds
         self._slow_share = slow_share
         self._clock = clock
+        self._seconds = metrics.DEPENDENCY_SECONDS.labels(name)
+        self._calls = {verdict: metrics.DEPENDENCY_CALLS.labels(name, verdict.value) for verdict in Verdict}
 
     @asynccontextmanager
     async def call(
@@ -100,22 +102,16 @@ class Guard:
             async with deadline.dependency(role, cap_seconds):
                 yield
             self.answered()
-        elif waits_seconds:
-            async with self._judged(role, slow_after, late_after), deadline.dependency(role, cap_seconds):
-                yield
         else:
-            async with (
-                self._place(role),
-                self._judged(role, slow_after, late_after),
-                deadline.dependency(role, cap_seconds),
-            ):
+            judged = self._judged(role, slow_after, late_after, takes_place=not waits_seconds)
+            async with judged, deadline.dependency(role, cap_seconds):
                 yield
 
     @asynccontextmanager
     async def watched(self, slow_after_seconds: float, *, role: str = "") -> AsyncIterator[Answering]:
         """As `call`, for an answer that comes in parts and bounds each of its waits itself."""
         role = role or self.name
-        async with self._place(role), self._judged(role, slow_after_seconds, float("inf")) as answering:
+        async with self._judged(role, slow_after_seconds, float("inf")) as answering:
             yield answering
 
     def answered(self) -> None:
@@ -123,21 +119,13 @@ class Guard:
         if self.breaker is not None:
             self.breaker.answered()
 
-    @asynccontextmanager
-    async def _place(self, role: str) -> AsyncIterator[None]:
-        """One of the places. Refused at once, without waiting for one, while the breaker is open."""
+    async def _take_place(self, role: str) -> None:
+        """One of the places, in turn. While the breaker is open nobody waits for one."""
+        if not self._slots.locked():
+            await self._slots.acquire()  # does not wait
+            return
         if self.breaker is not None:
             self.breaker.refuse(role)
-        if self._slots.locked():
-            await self._wait(role)
-        else:
-            await self._slots.acquire()  # does not wait
-        try:
-            yield
-        finally:
-            self._slots.release()
-
-    async def _wait(self, role: str) -> None:
         try:
             async with asyncio.timeout(deadline.within(self._wait_seconds)):
                 await self._slots.acquire()
@@ -152,29 +140,30 @@ class Guard:
             ) from error
 
     @asynccontextmanager
-    async def _judged(self, role: str, slow_after: float, late_after: float) -> AsyncIterator[Answering]:
-        """Admitted by the breaker, which is told what became of it. Nothing awaits between its word and the call."""
-        period = self.breaker.admit(role) if self.breaker is not None else 0
-        answering = Answering(self._clock)
-        verdict, slow = Verdict.CANCELLED, False
+    async def _judged(
+        self, role: str, slow_after: float, late_after: float, *, takes_place: bool = True
+    ) -> AsyncIterator[Answering]:
+        """In its place, and admitted by the breaker, which is told what became of it. Nothing awaits between the
+        breaker's word and the call."""
+        if takes_place:
+            await self._take_place(role)
         try:
-            yield answering
-            verdict, slow = Verdict.OK, answering.waited >= slow_after
-        except BaseException as error:
-            slow = answering.waited >= slow_after
-            if isinstance(error, asyncio.CancelledError) and slow and _out_of_time():
-                verdict = Verdict.FAILED  # cancelled by the clock of its own request, after it had waited long
-            else:
-                verdict = of_error(error, slow=slow)
-            if verdict is Verdict.FAILED and answering.elapsed > late_after:
-                verdict = Verdict.STALLED
-            raise
+            period = self.breaker.admit(role) if self.breaker is not None else 0
+            answering = Answering(self._clock)
+            try:
+                yield answering
+            except BaseException as error:
+                slow = answering.waited >= slow_after
+                self._tell(_verdict(error, slow, answering.elapsed > late_after), period, answering.elapsed, slow)
+                raise
+            self._tell(Verdict.OK, period, answering.elapsed, answering.waited >= slow_after)
         finally:
-            self._tell(verdict, period, answering.elapsed, slow)
+            if takes_place:
+                self._slots.release()
 
     def _tell(self, verdict: Verdict, period: int, seconds: float, slow: bool) -> None:
-        metrics.DEPENDENCY_CALLS.labels(self.name, verdict.value).inc()
-        metrics.DEPENDENCY_SECONDS.labels(self.name).observe(seconds)
+        self._calls[verdict].inc()
+        self._seconds.observe(seconds)
         if self.breaker is None:
             return
         if verdict is Verdict.OK:
@@ -183,6 +172,14 @@ class Guard:
             self.breaker.failure(period, slow=slow)
         else:
             self.breaker.neutral(period)
+
+
+def _verdict(error: BaseException, slow: bool, late: bool) -> Verdict:
+    """late: its end was seen long after any clock could have ended it."""
+    verdict = of_error(error, slow=slow)
+    if isinstance(error, asyncio.CancelledError) and slow and _out_of_time():
+        verdict = Verdict.FAILED  # cancelled by the clock of its own request, after it had waited long
+    return Verdict.STALLED if verdict is Verdict.FAILED and late else verdict
 
 
 def _out_of_time() -> bool:
