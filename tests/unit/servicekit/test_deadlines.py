@@ -39,7 +39,7 @@ async def test_a_dependency_that_is_too_slow_is_unavailable_by_name() -> None:
     with deadline.scope(10), pytest.raises(Unavailable, match="the vectors store does not answer") as caught:
         async with deadline.dependency("vectors", 0.01):
             await asyncio.Event().wait()
-    assert caught.value.metadata == {"dependency": "vectors"}
+    assert caught.value.metadata == {"dependency": "vectors", "cause": "timeout"}
 
 
 async def test_a_request_that_ran_out_is_not_blamed_on_the_dependency() -> None:

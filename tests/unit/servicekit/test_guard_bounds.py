@@ -38,7 +38,7 @@ async def test_a_cap_and_a_deadline_bound_the_call() -> None:
     with pytest.raises(Unavailable) as caught:
         async with guard.call(0.01):
             await asyncio.Event().wait()
-    assert caught.value.metadata == {"dependency": "vectors"}
+    assert caught.value.metadata == {"dependency": "vectors", "cause": "timeout"}
     with deadline.scope(0.01), pytest.raises(DeadlineExceeded):
         async with guard.call(5.0):
             await asyncio.Event().wait()

@@ -67,6 +67,12 @@ def test_text_that_is_not_utf_8_does_not_break_the_status() -> None:
     assert encode(InvalidArgument("bad \udcff name")).message == "bad ? name"
 
 
+def test_a_store_that_was_waited_for_is_not_waited_for_again_by_a_channel() -> None:
+    silent, refusing = Unavailable.dependency("vectors", cause=errors.TIMED_OUT), Unavailable.dependency("vectors")
+    assert dict(trailing_metadata(silent))[PUSHBACK_KEY] == "-1"
+    assert PUSHBACK_KEY not in dict(trailing_metadata(refusing))
+
+
 @pytest.mark.parametrize("after", [None, 7.0])
 def test_a_failed_model_is_not_asked_again_by_a_channel_and_the_wait_is_still_told(after: float | None) -> None:
     error = Unavailable("the model stopped", reason=Reason.MODEL_UNAVAILABLE, retry_after_seconds=after)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 
-from ragmesh_servicekit.errors import DeadlineExceeded, Unavailable
+from ragmesh_servicekit.errors import TIMED_OUT, DeadlineExceeded, Unavailable
 
 _deadline: ContextVar[float | None] = ContextVar("ragmesh_deadline", default=None)
 
@@ -58,4 +58,4 @@ async def dependency(name: str, cap_seconds: float) -> AsyncIterator[None]:
     except TimeoutError as error:
         if timer.expired() and left is not None and left <= cap_seconds:
             raise DeadlineExceeded("the deadline of the request has passed") from error
-        raise Unavailable.dependency(name) from error
+        raise Unavailable.dependency(name, cause=TIMED_OUT) from error

@@ -162,16 +162,20 @@ class ResourceExhausted(MeshError):
     default_reason = Reason.OVERLOADED
 
 
+TIMED_OUT = "timeout"
+"""metadata.cause of a dependency that was waited for as long as it may be."""
+
+
 class Unavailable(MeshError):
     code = Code.UNAVAILABLE
     default_reason = Reason.DEPENDENCY_UNAVAILABLE
 
     @classmethod
-    def dependency(cls, name: str, sentence: str | None = None) -> Unavailable:
+    def dependency(cls, name: str, sentence: str | None = None, *, cause: str = "") -> Unavailable:
         """A dependency does not answer; `name` is its role (`vectors`, `records`, `queue`, `model`)."""
         return cls(
             sentence or f"the {name} store does not answer; try again",
-            metadata={"dependency": name},
+            metadata={"dependency": name, "cause": cause} if cause else {"dependency": name},
         )
 
 

@@ -12,7 +12,7 @@ import structlog
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ragmesh_servicekit import errors
-from ragmesh_servicekit.errors import Code, FieldViolation, Internal, MeshError, Reason
+from ragmesh_servicekit.errors import TIMED_OUT, Code, FieldViolation, Internal, MeshError, Reason
 from ragmesh_servicekit.tls.refusals import refusal
 
 log = structlog.get_logger()
@@ -81,8 +81,8 @@ def trailing_metadata(error: MeshError) -> tuple[tuple[str, str | bytes], ...]:
     """What travels behind a failed call: the rich status, and the push-back that the channel's retries honour."""
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, encode(error).SerializeToString())]
     after = error.retry_after_seconds
-    if error.reason in _PAID_FOR:
-        after = -1
+    if error.reason in _PAID_FOR or error.metadata.get("cause") == TIMED_OUT:
+        after = -1  # another replica would wait as long again for the same store, and the caller with it
     elif error.reason is Reason.DEPENDENCY_UNAVAILABLE and after is not None and after > 0:
         after = None  # so long this replica leaves its dependency alone; another may be asked at once
     if after is not None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ragmesh_retriever.domain.results import Part, Timing
 from ragmesh_servicekit import deadline
-from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Unavailable
+from ragmesh_servicekit.errors import TIMED_OUT, DeadlineExceeded, MeshError, Unavailable
 
 T = TypeVar("T")
 
@@ -69,4 +69,5 @@ async def bounded(name: str, seconds: float, work: Coroutine[Any, Any, T]) -> T:
             raise  # not this clock: an adapter let it through
         if deadline.remaining() == 0.0:
             raise DeadlineExceeded("the deadline of the request has passed") from error
-        raise Unavailable.dependency(name, f"{name} did not answer in its share of the time") from error
+        sentence = f"{name} did not answer in its share of the time"
+        raise Unavailable.dependency(name, sentence, cause=TIMED_OUT) from error
