@@ -22,8 +22,8 @@ def settings(url: str, **others: str) -> RecordsSettings:
     ("url", "neo4j"),
     [
         ("sqlite:/var/lib/ragmesh/records.db", False),
-        ("neo4j://graph.internal:7687", True),
-        ("neo4j+s://x.databases.example", True),
+        ("bolt://graph.internal:7687", True),
+        ("bolt+s://x.databases.example", True),
         ("bolt://127.0.0.1:7687", True),
         ("bolt+ssc://[::1]:7687", True),
     ],
@@ -32,15 +32,17 @@ def test_the_scheme_chooses(url: str, neo4j: bool) -> None:
     assert settings(url).is_neo4j() is neo4j
 
 
-@pytest.mark.parametrize("url", ["postgres://h/db", "neo4j://", "bolt:7687", "/var/lib/records.db", "http://h:7474"])
+@pytest.mark.parametrize(
+    "url", ["postgres://h/db", "neo4j://h:7687", "bolt://", "bolt:7687", "/var/lib/records.db", "http://h:7474"]
+)
 def test_another_kind_of_store_is_refused_by_name(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"RAGMESH_RECORDS_URL: must be `sqlite:/path/to/file`, `neo4j://"):
+    with pytest.raises(SettingsError, match=r"RAGMESH_RECORDS_URL: must be `sqlite:/path/to/file`, or `bolt://"):
         settings(url)
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
     with pytest.raises(SettingsError, match="set RAGMESH_RECORDS_USER and _PASSWORD") as caught:
-        settings("neo4j://neo4j:hunter2@host:7687")
+        settings("bolt://neo4j:hunter2@host:7687")
     assert "hunter2" not in str(caught.value)
 
 

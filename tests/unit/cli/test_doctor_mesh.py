@@ -142,12 +142,17 @@ def entry(pid: int, admin: str = "", **more: object) -> dict[str, object]:
     return {"name": "retriever-1", "pid": pid, "admin": admin, "restarts": 0, "log": "/l", "address": "", **more}
 
 
+def breaker(of: str, state: str) -> dict[str, str]:
+    """As the health report of a process tells of it."""
+    return {"dependency": of, "endpoint": f"unix:/{of}", "state": state}
+
+
 def running(place: Home, *entries: dict[str, object], ready: bool = True) -> Situation:
     return Situation(place, {}, {"ready": ready, "processes": list(entries)})
 
 
 def test_a_mesh_that_is_well_is_one_line(place: Home, admin: str) -> None:
-    Admin.report = {"ready": True, "checks": {"records": {"state": "ok"}}, "breakers": {"records": {"state": "closed"}}}
+    Admin.report = {"ready": True, "checks": {"records": {"state": "ok"}}, "breakers": [breaker("records", "closed")]}
     findings = processes.processes(running(place, entry(os.getpid(), admin), entry(os.getpid())))
     assert only(findings).what == "2 processes, each ready and with all it depends on"
     assert "not running" in only(processes.processes(stopped(place))).what
@@ -157,15 +162,15 @@ def test_what_a_process_reports_is_said(place: Home, admin: str) -> None:
     Admin.report = {
         "ready": False,
         "checks": {"vectors": {"state": "down", "detail": "no answer within 2 s"}, "records": {"state": "ok"}},
-        "breakers": {"vectors": {"state": "open"}, "records": "closed", "cache": "half_open"},
+        "breakers": [breaker("vectors", "open"), breaker("records", "closed"), breaker("cache", "half-open")],
     }
     found = processes.processes(running(place, entry(os.getpid(), admin, restarts=2)))
     assert [(f.level, f.what) for f in found] == [
         (Level.WARNING, "retriever-1 ended and was restarted 2 times"),
         (Level.ERROR, "retriever-1 is not ready"),
         (Level.ERROR, "retriever-1 does not reach vectors: no answer within 2 s"),
-        (Level.WARNING, "retriever-1: the breaker of vectors is open"),
-        (Level.WARNING, "retriever-1: the breaker of cache is half_open"),
+        (Level.WARNING, "retriever-1: the breaker of vectors (unix:/vectors) is open"),
+        (Level.WARNING, "retriever-1: the breaker of cache (unix:/cache) is half-open"),
     ]
 
 
@@ -298,7 +303,7 @@ def test_there_is_no_colour_where_there_is_no_terminal(tmp_path: Path) -> None:
 
 
 def test_the_stores_that_are_looked_at_are_those_that_run_then_those_named_then_the_homes(place: Home) -> None:
-    names = {"RAGMESH_VECTORS_URL": "http://named:1", "RAGMESH_RECORDS_URL": "neo4j://named:2"}
+    names = {"RAGMESH_VECTORS_URL": "http://named:1", "RAGMESH_RECORDS_URL": "bolt://named:2"}
     idle = child_environment(Situation(place, names, None))
     assert {name: idle[name] for name in names} == names
     assert idle["RAGMESH_BLOBS_URL"] == f"file:{place.path / 'blobs'}"

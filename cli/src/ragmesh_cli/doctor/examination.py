@@ -34,7 +34,7 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(
-    situation: Situation, checks: dict[str, Check] = CHECKS, whole_seconds: float = WHOLE_SECONDS
+    situation: Situation, checks: Mapping[str, Check] = CHECKS, whole_seconds: float = WHOLE_SECONDS
 ) -> list[Finding]:
     """The findings of all checks, in their order. One that fails or does not end in time is a finding itself."""
     found: dict[str, Sequence[Finding]] = {}

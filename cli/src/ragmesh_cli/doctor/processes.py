@@ -77,16 +77,15 @@ def _of_process(entry: Mapping[str, Any]) -> list[Finding]:
 
 
 def _breakers(name: str, breakers: Any) -> list[Finding]:
-    """Those that are not closed, of a report that tells of them by name."""
-    if not isinstance(breakers, Mapping):
-        return []
-    states = {
-        of: str(told.get("state", "")) if isinstance(told, Mapping) else str(told) for of, told in breakers.items()
-    }
+    """Those that are not closed."""
     return [
-        warning("mesh", f"{name}: the breaker of {of} is {state}", "it closes by itself once that answers again")
-        for of, state in states.items()
-        if state.lower() != "closed"
+        warning(
+            "mesh",
+            f"{name}: the breaker of {one['dependency']} ({one['endpoint']}) is {one['state']}",
+            "it closes by itself once that answers again",
+        )
+        for one in breakers or ()
+        if one["state"] != "closed"
     ]
 
 

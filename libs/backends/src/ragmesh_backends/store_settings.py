@@ -14,7 +14,8 @@ def _http_url(value: str) -> None:
         raise ValueError("must start with http:// or https://")
 
 
-_NEO4J_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
+_NEO4J_SCHEMES = ("bolt", "bolt+s", "bolt+ssc")
+"""Not `neo4j://`, which routes reads to followers that may be behind: see ragmesh_backends.neo4j.client."""
 
 
 def _records_url(value: str) -> None:
@@ -24,7 +25,7 @@ def _records_url(value: str) -> None:
     if url.username is not None:  # not a ValueError: the value, which may hold a password, would be shown
         raise SettingsError(["RAGMESH_RECORDS_URL: must not hold a user; set RAGMESH_RECORDS_USER and _PASSWORD"])
     if url.scheme not in _NEO4J_SCHEMES or not url.hostname:
-        raise ValueError("must be `sqlite:/path/to/file`, `neo4j://host:port` or `bolt://host:port` (with TLS: `+s`)")
+        raise ValueError("must be `sqlite:/path/to/file`, or `bolt://host:port` of Neo4j (with TLS `bolt+s://`)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class RecordsSettings:
 
     url: str = setting(
         "RAGMESH_RECORDS_URL",
-        doc="The record and graph store: `sqlite:/path/to/file`, for one host, or Neo4j: `neo4j://host:7687`, "
-        "`bolt://host:7687`, with TLS `neo4j+s://` or `bolt+s://`.",
+        doc="The record and graph store: `sqlite:/path/to/file`, for one host, or Neo4j: "
+        "`bolt://host:7687`, with TLS `bolt+s://`.",
         check=_records_url,
     )
     user: str = setting("RAGMESH_RECORDS_USER", "neo4j", doc="Neo4j's user.")

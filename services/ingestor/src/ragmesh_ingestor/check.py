@@ -21,13 +21,10 @@ import structlog
 from ragmesh_backends.blobs import layout as blobs_layout
 from ragmesh_backends.blobs.object_store import ObjectBlobs
 from ragmesh_backends.embeddings import cache, weights
-from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA
-from ragmesh_backends.records.keys import KEYS_SCHEMA
-from ragmesh_backends.records.sqlite import RECORDS_SCHEMA
+from ragmesh_backends.records.inspection import inspect
 from ragmesh_backends.redis import layout as redis_layout
 from ragmesh_backends.redis.client import connect
-from ragmesh_backends.sqlite.inspection import component_versions, expected_indexes
-from ragmesh_backends.store_settings import StateSettings, VectorsSettings
+from ragmesh_backends.store_settings import RecordsSettings, StateSettings, VectorsSettings
 from ragmesh_backends.vectors.inspection import found_indexes
 from ragmesh_servicekit.errors import FailedPrecondition, MeshError
 from ragmesh_servicekit.settings import SettingsError, load
@@ -70,17 +67,24 @@ async def model(environ: Mapping[str, str]) -> list[Finding]:
 
 
 async def records(environ: Mapping[str, str]) -> list[Finding]:
-    """Schema versions of the SQLite file."""
-    path = _sqlite(environ)
-    if path is None:
+    """Schema versions, constraints and indexes of the record store."""
+    if not _names_records(environ):
         return []
-    versions = await asyncio.to_thread(component_versions, path, (RECORDS_SCHEMA, KEYS_SCHEMA, GRAPH_SCHEMA))
-    newer = [v for v in versions if v.found > v.known]
-    older = [v for v in versions if v.found < v.known]
+    settings = load(RecordsSettings, environ)
+    found = await inspect(settings)
+    if found is None:
+        return []
+    where = settings.url.removeprefix("sqlite:")
+    newer = [v for v in found.versions if v.found > v.known]
+    older = [v for v in found.versions if v.found < v.known]
     if newer:
-        what = f"{path}: {', '.join(f'{v.component} has schema version {v.found}, known is {v.known}' for v in newer)}"
+        what = f"{where}: {', '.join(f'{v.component} has schema version {v.found}, known is {v.known}' for v in newer)}"
         return [Finding("records", ERROR, what, "run the newer ragmesh that wrote it, or restore a backup")]
-    shown = ", ".join(f"{v.component} {v.found}" for v in versions)
+    if found.missing:
+        what = f"{where}: not there or not online: {_some(list(found.missing))}"
+        cure = "SHOW INDEXES tells which are being built; one that was dropped is made again by its CREATE statement"
+        return [Finding("records", ERROR, what, cure)]
+    shown = ", ".join(f"{v.component} {v.found}" for v in found.versions) or "none yet; the services set them"
     note = "; the next start brings it forward" if older else ""
     return [Finding("records", OK, f"schema versions: {shown}{note}")]
 
@@ -108,10 +112,12 @@ async def blobs(environ: Mapping[str, str]) -> list[Finding]:
 
 async def indexes(environ: Mapping[str, str]) -> list[Finding]:
     """Every collection of the record has its index, of a known layout and with no fewer rows than searches show."""
-    path = _sqlite(environ)
-    if path is None or not environ.get("RAGMESH_VECTORS_URL"):
+    if not _names_records(environ) or not environ.get("RAGMESH_VECTORS_URL"):
         return []
-    expected = await asyncio.to_thread(expected_indexes, path)
+    record = await inspect(load(RecordsSettings, environ))
+    if record is None:
+        return []
+    expected = record.collections
     settings = load(VectorsSettings, environ)
     names = [index.name for index in expected]
     found = {
@@ -158,10 +164,8 @@ async def look(environ: Mapping[str, str]) -> list[Finding]:
     return [finding for findings in found for finding in findings]
 
 
-def _sqlite(environ: Mapping[str, str]) -> Path | None:
-    """The record file, when there is one."""
-    path = _after("sqlite:", environ.get("RAGMESH_RECORDS_URL", ""))
-    return path if path is not None and path.exists() else None
+def _names_records(environ: Mapping[str, str]) -> bool:
+    return bool(environ.get("RAGMESH_RECORDS_URL"))
 
 
 def _after(scheme: str, url: str) -> Path | None:

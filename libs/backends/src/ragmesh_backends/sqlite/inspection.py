@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from ragmesh_backends.records.inspection import ComponentVersion, IndexExpectation, Inspection
 from ragmesh_backends.sqlite.faults import translate
 from ragmesh_backends.sqlite.schema import Schema
 
 BUSY_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentVersion:
-    """found: what the file has; known: what this program knows."""
-
-    component: str
-    found: int
-    known: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexExpectation:
-    """What the record says of the index of one collection. chunks: of the versions that searches show."""
-
-    tenant: str
-    collection_id: str
-    name: str
-    chunks: int
+async def inspected_file(path: Path, schemas: Sequence[Schema]) -> Inspection | None:
+    """What is in the file, of the components named; None when there is no file. Raises the MeshErrors of the store."""
+    if not await asyncio.to_thread(path.exists):
+        return None
+    versions = await asyncio.to_thread(component_versions, path, schemas)
+    return Inspection(versions, [], await asyncio.to_thread(expected_indexes, path))
 
 
 def component_versions(path: Path, schemas: Sequence[Schema]) -> list[ComponentVersion]:

@@ -1,0 +1,62 @@
+"""Looks into the record store without opening it as one: nothing is made or migrated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ragmesh_backends.store_settings import RecordsSettings
+
+WAIT_SECONDS = 3.0
+"""For a server that does not answer yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentVersion:
+    """found: what the store has; known: what this program knows."""
+
+    component: str
+    found: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexExpectation:
+    """What the record says of the index of one collection. chunks: of the versions that searches show."""
+
+    tenant: str
+    collection_id: str
+    name: str
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """versions: of the components that the store has. missing: constraints and indexes of these that are not there, or
+    not whole. collections: all that are not deleted."""
+
+    versions: Sequence[ComponentVersion]
+    missing: Sequence[str]
+    collections: Sequence[IndexExpectation]
+
+
+async def inspect(settings: RecordsSettings) -> Inspection | None:
+    """What is there; None for a file that does not exist yet. Raises the MeshErrors of the store."""
+    if settings.is_neo4j():
+        from ragmesh_backends.graphs.neo4j import NEO4J_GRAPH_SCHEMA
+        from ragmesh_backends.neo4j.client import Neo4j
+        from ragmesh_backends.neo4j.inspection import inspected
+        from ragmesh_backends.records.neo4j.schema import NEO4J_KEYS_SCHEMA, NEO4J_RECORDS_SCHEMA
+
+        user = settings.user if settings.password else ""
+        database = settings.database or None
+        async with await Neo4j.open(
+            settings.url, user, settings.password, [], database=database, wait_seconds=WAIT_SECONDS
+        ) as client:
+            return await inspected(client, [NEO4J_RECORDS_SCHEMA, NEO4J_KEYS_SCHEMA, NEO4J_GRAPH_SCHEMA])
+    from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA
+    from ragmesh_backends.records.keys import KEYS_SCHEMA
+    from ragmesh_backends.records.sqlite import RECORDS_SCHEMA
+    from ragmesh_backends.sqlite.inspection import inspected_file
+
+    return await inspected_file(settings.sqlite_path(), [RECORDS_SCHEMA, KEYS_SCHEMA, GRAPH_SCHEMA])

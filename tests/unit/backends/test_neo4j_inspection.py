@@ -1,0 +1,35 @@
+"""What is found of the record store on a Neo4j server, without changing it."""
+
+from __future__ import annotations
+
+from ragmesh_backends.graphs.neo4j import NEO4J_GRAPH_SCHEMA
+from ragmesh_backends.neo4j.inspection import declared, inspected
+from ragmesh_backends.neo4j.schema import Schema
+from ragmesh_backends.records.inspection import ComponentVersion, inspect
+from ragmesh_backends.records.neo4j.schema import NEO4J_RECORDS_SCHEMA
+from ragmesh_backends.store_settings import RecordsSettings
+from support import neo4j
+
+
+def test_every_statement_of_a_schema_makes_what_is_looked_for() -> None:
+    for schema in (NEO4J_RECORDS_SCHEMA, NEO4J_GRAPH_SCHEMA):
+        assert len(declared(schema)) == sum(len(step) for step in schema.steps)
+    assert "graph_chunk_tokens" in declared(NEO4J_GRAPH_SCHEMA)
+
+
+@neo4j.needed
+async def test_versions_and_missing_indexes_are_found() -> None:
+    async with neo4j.opened(NEO4J_RECORDS_SCHEMA, NEO4J_GRAPH_SCHEMA) as client:
+        gone = Schema("graph", (("CREATE INDEX nobody_made_it IF NOT EXISTS FOR (n:Nobody) ON (n.x)",),))
+        found = await inspected(client, [NEO4J_RECORDS_SCHEMA, gone, Schema("unheard_of", ((),))])
+    assert list(found.versions) == [ComponentVersion("records", 1, 1), ComponentVersion("graph", 1, 1)]
+    assert found.missing == ["nobody_made_it"]
+
+
+@neo4j.needed
+async def test_the_settings_choose_the_server() -> None:
+    neo4j.require()
+    settings = RecordsSettings(url=neo4j.URI, user=neo4j.USER, password=neo4j.PASSWORD)
+    found = await inspect(settings)
+    assert found is not None
+    assert found.missing == []
