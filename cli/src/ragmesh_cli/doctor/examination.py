@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ragmesh_cli.doctor import home_folder, machine, network, processes, public_api, queue, stores, variables
 from ragmesh_cli.doctor.finding import Check, Finding, Situation, error
