@@ -1,0 +1,75 @@
+{{/* What objects begin with. At most 40 characters, so that every suffix and a Pod's own fit into 63. */}}
+{{- define "ragmesh.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that never change, of (dict "root" $ "component" NAME); without a component, those of the whole release. */}}
+{{- define "ragmesh.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* All labels of an object, of the same dict. */}}
+{{- define "ragmesh.labels" -}}
+{{ include "ragmesh.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: ragmesh
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The labels of Pods: without the chart's version, which would restart them for nothing. */}}
+{{- define "ragmesh.podLabels" -}}
+{{ include "ragmesh.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: ragmesh
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The metadata of an object of a component, of (dict "root" $ "component" NAME "suffix" TEXT). */}}
+{{- define "ragmesh.metadata" -}}
+name: {{ include "ragmesh.fullname" .root }}{{ with .component }}-{{ . }}{{ end }}{{ with .suffix }}-{{ . }}{{ end }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "ragmesh.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* REGISTRY/REPOSITORY:TAG or @DIGEST, of (dict "root" $ "image" VALUES "repository" DEFAULT). */}}
+{{- define "ragmesh.image" -}}
+{{- $default := .root.Values.default.image -}}
+{{- with default $default.registry .image.registry }}{{ . }}/{{ end -}}
+{{- default .repository .image.repository -}}
+{{- if .image.digest }}@{{ .image.digest }}
+{{- else }}:{{ coalesce .image.tag $default.tag .root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* The host name under which the gateway finds a component; .component as above. */}}
+{{- define "ragmesh.host" -}}
+{{ include "ragmesh.fullname" .root }}-{{ .component }}.{{ .root.Release.Namespace }}.svc{{ with .root.Values.clusterDomain }}.{{ . }}{{ end }}
+{{- end -}}
+
+{{/* The Service that clients call. */}}
+{{- define "ragmesh.publicService" -}}
+{{ include "ragmesh.fullname" . }}-{{ ternary "embedded" "gateway" .Values.embedded.enabled }}
+{{- end -}}
+
+{{/* The PriorityClass of a Pod, of (dict "root" $ "name" VALUE); may be empty. */}}
+{{- define "ragmesh.priorityClassName" -}}
+{{- if .name }}{{ .name }}
+{{- else if .root.Values.priorityClass.create }}{{ include "ragmesh.fullname" .root }}-{{ .root.Release.Namespace }}
+{{- end -}}
+{{- end -}}
