@@ -43,7 +43,7 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   {{- include "ragmesh.podSecurityContext" . | nindent 2 }}
-{{- with include "ragmesh.priorityClassName" (dict "root" .root "name" .values.priorityClassName) }}
+{{- with include "ragmesh.priorityClassName" . }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- with .values.dnsOptions }}

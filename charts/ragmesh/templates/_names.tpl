@@ -67,9 +67,10 @@ labels:
 {{ include "ragmesh.fullname" . }}-{{ ternary "embedded" "gateway" .Values.embedded.enabled }}
 {{- end -}}
 
-{{/* The PriorityClass of a Pod, of (dict "root" $ "name" VALUE); may be empty. */}}
+{{/* The PriorityClass of a Pod, of (dict "root" $ "component" NAME "values" VALUES); may be empty. What migrates runs
+before the chart's own is made. */}}
 {{- define "ragmesh.priorityClassName" -}}
-{{- if .name }}{{ .name }}
-{{- else if .root.Values.priorityClass.create }}{{ include "ragmesh.fullname" .root }}-{{ .root.Release.Namespace }}
+{{- if .values.priorityClassName }}{{ .values.priorityClassName }}
+{{- else if and .root.Values.priorityClass.create (ne .component "migrate") }}{{ include "ragmesh.fullname" .root }}-{{ .root.Release.Namespace }}
 {{- end -}}
 {{- end -}}

@@ -2,7 +2,7 @@
 not used are left out. Of (dict "root" $ "component" NAME). */}}
 {{- define "ragmesh.secretKeys" -}}
 {{- $readers := dict
-  "RAGMESH_IDENTITY_KEYS" (list "identityKeys" "gateway" "retriever" "generator" "ingestor" "migrate")
+  "RAGMESH_IDENTITY_KEYS" (list "identityKeys" "gateway" "retriever" "generator" "ingestor")
   "RAGMESH_BOOTSTRAP_KEY" (list "bootstrapKey" "gateway" "embedded")
   "RAGMESH_RECORDS_PASSWORD" (list "recordsPassword" "gateway" "retriever" "ingestor" "migrate")
   "RAGMESH_VECTORS_TOKEN" (list "vectorsToken" "retriever" "ingestor" "migrate")

@@ -35,6 +35,7 @@
 {{- fail "keda.enabled is true with embedded.enabled: one Pod with files cannot be scaled; set keda.enabled to false" -}}
 {{- end -}}
 {{- if $v.externalSecrets.enabled -}}{{- include "ragmesh.validateExternalSecret" . -}}{{- end -}}
+{{- include "ragmesh.validateEnv" (dict "root" . "component" "embedded" "values" (mustMergeOverwrite (deepCopy $v.default) (deepCopy $v.embedded))) -}}
 {{- end -}}
 
 {{- define "ragmesh.validateStores" -}}
@@ -46,6 +47,9 @@
 {{- end -}}
 {{- if hasPrefix "sqlite:" $s.records.url -}}
 {{- fail (printf "stores.records.url is %s: a file of one Pod cannot be shared by several; set it to a Neo4j, as bolt://host:7687, %s" $s.records.url $cure) -}}
+{{- end -}}
+{{- if not (regexMatch "^bolt(\\+ssc|\\+s)?://" $s.records.url) -}}
+{{- fail (printf "stores.records.url is %s: set it to a Neo4j, as bolt://host:7687, or bolt+s://host:7687 with TLS" $s.records.url) -}}
 {{- end -}}
 {{- if contains "@" $s.records.url -}}
 {{- fail "stores.records.url holds a user: set stores.records.user, and put the password into the Secret (secrets.keys.recordsPassword)" -}}
@@ -140,8 +144,14 @@
 {{- if and (eq .component "ingestor") $volume.enabled (not $volume.existingClaim) $several (not (has "ReadWriteMany" $volume.accessModes)) -}}
 {{- fail "stores.blobs.volume.accessModes has no ReadWriteMany, and there are several ingestors: use a StorageClass that can, stores.blobs.url, or one ingestor (ingestor.replicas 1, ingestor.autoscaling.enabled false)" -}}
 {{- end -}}
-{{- $managed := include "ragmesh.settings" (merge (dict "values" (dict "drain" $values.drain "env" dict)) .) | fromYaml -}}
-{{- range $name, $_ := $values.env -}}
+{{- include "ragmesh.validateEnv" . -}}
+{{- end -}}
+
+{{/* No variable that the chart sets itself, of the same dict. */}}
+{{- define "ragmesh.validateEnv" -}}
+{{- $plain := dict "drain" .values.drain "env" dict -}}
+{{- $managed := include "ragmesh.settings" (dict "root" .root "component" .component "values" $plain) | fromYaml -}}
+{{- range $name, $_ := .values.env -}}
 {{- if or (hasKey $managed $name) (eq $name "RAGMESH_INSTANCE") -}}
 {{- fail (printf "%s.env.%s is set by the chart: use the value that it comes from, and take it out of env" $.component $name) -}}
 {{- end -}}
