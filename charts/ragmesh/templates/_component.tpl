@@ -149,6 +149,7 @@ spec:
       {{- with include "ragmesh.placement" . | trim }}
       {{- . | nindent 6 }}
       {{- end }}
+      restartPolicy: Always
       terminationGracePeriodSeconds: {{ default (include "ragmesh.drainBudget" $values) $values.terminationGracePeriodSeconds }}
       containers:
         - name: {{ .component }}
