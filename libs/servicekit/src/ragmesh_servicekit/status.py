@@ -91,8 +91,9 @@ def trailing_metadata(error: MeshError) -> tuple[tuple[str, str | bytes], ...]:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MeshError) -> None:
-    """End the call with the error; raises grpc's AbortError."""
-    await context.abort(grpc_code(error.code), _cut(error.message), trailing_metadata(error))
+    """End the call with the error, behind what the handler has set as trailing metadata; raises grpc's AbortError."""
+    behind = (*(context.trailing_metadata() or ()), *trailing_metadata(error))
+    await context.abort(grpc_code(error.code), _cut(error.message), behind)
 
 
 def error_of_call(call: grpc.aio.AioRpcError, role: str = "") -> MeshError:

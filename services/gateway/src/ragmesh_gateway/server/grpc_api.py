@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # grpc's class takes no type arguments at run time
 else:
     Context = grpc.aio.ServicerContext
 
+REQUEST_ID = "x-request-id"
+
 
 def add_public_api(server: grpc.aio.Server, endpoints: Endpoints) -> None:
     """Register every public method."""
@@ -36,14 +38,16 @@ def _handler(method: Method, endpoints: Endpoints) -> grpc.RpcMethodHandler[Any,
     if method.client_streaming:
 
         async def upload(requests: AsyncIterator[Message | None], context: Context) -> Message:
-            return await (await endpoints.admit(method, await _call(context))).upload(requests)
+            return await (await endpoints.admit(method, _call(context))).upload(requests)
 
         return grpc.stream_unary_rpc_method_handler(upload, **codecs)
     if method.server_streaming:
 
         async def stream(request: Message | None, context: Context) -> None:
             # Not a generator: one that is cancelled while grpc writes a reply would be closed from another task.
-            admission = await endpoints.admit(method, await _call(context))
+            call = _call(context)
+            await context.send_initial_metadata(((REQUEST_ID, call.request_id),))
+            admission = await endpoints.admit(method, call)
             async with aclosing(admission.stream(request)) as replies:
                 async for reply in replies:
                     await context.write(reply)
@@ -51,16 +55,18 @@ def _handler(method: Method, endpoints: Endpoints) -> grpc.RpcMethodHandler[Any,
         return grpc.unary_stream_rpc_method_handler(stream, **codecs)
 
     async def unary(request: Message | None, context: Context) -> Message:
-        return await (await endpoints.admit(method, await _call(context))).unary(request)
+        return await (await endpoints.admit(method, _call(context))).unary(request)
 
     return grpc.unary_unary_rpc_method_handler(unary, **codecs)
 
 
-async def _call(context: Context) -> Call:
-    """The call, whose request id is returned at once, so that a caller that sent none can quote it."""
+def _call(context: Context) -> Call:
+    """The call, whose request id is returned behind it, so that a caller that sent none can quote it; before the first
+    reply of a stream as well. Not before a single reply: what has headers is never repeated by a client's channel, not
+    even when this process is killed or refuses it."""
     metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
-    call = Call.of(_text(metadata.get("authorization")), _text(metadata.get("x-request-id")))
-    await context.send_initial_metadata((("x-request-id", call.request_id),))
+    call = Call.of(_text(metadata.get("authorization")), _text(metadata.get(REQUEST_ID)))
+    context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
     return call
 
 
