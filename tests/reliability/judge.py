@@ -157,7 +157,8 @@ def p99_within(seconds: float) -> Rule:
 
 
 def back_within(seconds: float) -> Rule:
-    """Of the hit process being back: from then on every answer is whole."""
+    """Of the hit process being back: from then on every answer is whole. What was in flight when the next was hit, is
+    the next one's."""
 
     def rule(evidence: Evidence) -> Gate:
         worst = 0.0
@@ -166,7 +167,7 @@ def back_within(seconds: float) -> Rule:
             hurt = [
                 o.intended
                 for o in evidence.operations
-                if fault.back <= o.intended < following and verdict(o) is not Verdict.ANSWER
+                if fault.back <= o.intended and o.end < following and verdict(o) is not Verdict.ANSWER
             ]
             worst = max([worst, *(at - fault.back for at in hurt)])
         return Gate(f"whole answers within {seconds:g} s of its return", worst <= seconds, f"{worst:.1f} s")

@@ -32,7 +32,7 @@ failures, and 65 of 1,196 calls that the other replica could have answered faile
 
 OUTLIER_DETECTION = {
     "interval": "1s",
-    "baseEjectionTime": "5s",
+    "baseEjectionTime": "2s",
     "maxEjectionTime": "30s",
     "maxEjectionPercent": 50,
     "failurePercentageEjection": {
@@ -44,7 +44,8 @@ OUTLIER_DETECTION = {
 }
 """A replica of which nearly every call fails while the others answer is left alone for some seconds: it is hung, or cut
 off. Half of the replicas at most, so that an outage of what all depend on ejects no more than that. The threshold is
-high because what a client did wrong counts as well."""
+high because what a client did wrong counts as well. 2 s, and each time 2 s more: one that was killed is ejected too, is
+back after two seconds, and must be used again before the other may be killed; with 5 s answers failed then."""
 
 
 def methods_of(services: tuple[ServiceDescriptor, ...], kinds: frozenset[Any]) -> list[MethodDescriptor]:
