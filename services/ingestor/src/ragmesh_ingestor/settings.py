@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ragmesh_backends.store_settings import (
@@ -63,6 +64,21 @@ class IngestorSettings:
     grpc_port: int = setting("RAGMESH_GRPC_PORT", 9093, doc="The gRPC port.", minimum=0, maximum=65535)
 
 
+@dataclass(frozen=True, slots=True)
+class StoresSettings:
+    """What the migration of the stores reads."""
+
+    records: RecordsSettings
+    vectors: VectorsSettings
+    state: StateSettings
+    blobs: BlobsSettings
+
+
 def from_environment() -> IngestorSettings:
     """The settings of this process. Raises SettingsError naming every variable that is wrong."""
     return load(IngestorSettings, os.environ)
+
+
+def stores_from(environ: Mapping[str, str]) -> StoresSettings:
+    """Where the stores are. Raises SettingsError naming every variable that is wrong."""
+    return load(StoresSettings, environ)
