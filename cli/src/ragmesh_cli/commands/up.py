@@ -16,6 +16,7 @@ from ragmesh_cli.mesh import detached
 from ragmesh_cli.mesh.foreground import serve
 from ragmesh_cli.mesh.plan import Options, make_plan, own_stores
 from ragmesh_cli.mesh.supervisor import Supervisor
+from ragmesh_cli.own_key import own_key
 from ragmesh_cli.terminal import note
 from ragmesh_cli.welcome import Welcome
 from ragmesh_servicekit.api_key import new_key
@@ -78,8 +79,9 @@ def up(
         return
     lock = HomeLock(place)
     lock.acquire(note)
-    if not place.key_file.exists():
-        place.write_admin_key(new_key())
+    key = own_key(os.environ)
+    if key or not place.key_file.exists():
+        place.write_admin_key(key or new_key())
     plan = make_plan(place, options)
     welcome = Welcome(Target(plan.grpc, place.admin_key()), ingest, question) if ingest or question else None
     raise SystemExit(asyncio.run(serve(place, Supervisor(place, lock, plan, note), welcome)))

@@ -13,6 +13,7 @@ from typing import Any
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home
 from ragmesh_cli.mesh.supervisor import Supervisor
+from ragmesh_cli.own_key import own_key
 from ragmesh_cli.terminal import errors, interactive, note, say
 from ragmesh_cli.welcome import Welcome
 
@@ -57,7 +58,8 @@ async def _start(home: Home, supervisor: Supervisor) -> None:
     say("ragmesh is ready")
     say(f"  REST     {plan.rest}  (pages: {plan.rest}/docs)")
     say(f"  gRPC     {plan.grpc}")
-    say(f"  key      {home.key_file.read_text().strip()}")
+    key = "the one in RAGMESH_BOOTSTRAP_KEY" if own_key(os.environ) else home.key_file.read_text().strip()
+    say(f"  key      {key}")
     say(f"  logs     {home.logs}")
     say(f"  started  in {time.monotonic() - started:.1f} s")
 

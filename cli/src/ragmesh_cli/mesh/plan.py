@@ -98,6 +98,7 @@ def make_plan(home: Home, options: Options) -> Plan:
             **shared,
             **targets,
             "RAGMESH_REST_PORT": str(rest),
+            "RAGMESH_BOOTSTRAP_KEY": "",  # one of the user's is in that file by now
             "RAGMESH_BOOTSTRAP_KEY_FILE": str(home.key_file),
         }
         admin = ports.inner(next(admin_ports), LOOPBACK)
