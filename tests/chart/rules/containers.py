@@ -183,9 +183,7 @@ def probes_ask_open_ports(release: Release) -> Iterator[Finding]:
 def ports_have_one_name_each(release: Release) -> Iterator[Finding]:
     for workload, container in release.containers():
         names = Counter(port.get("name") for port in container.get("ports", []))
-        numbers = Counter(
-            (port["containerPort"], port.get("protocol", "TCP")) for port in container.get("ports", [])
-        )
+        numbers = Counter((port["containerPort"], port.get("protocol", "TCP")) for port in container.get("ports", []))
         if None in names or any(count > 1 for count in (*names.values(), *numbers.values())):
             yield where(workload, container), "ports without a name, or twice"
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 
 @dataclass(frozen=True, slots=True)
-class Exception_:
+class Explained:
     """`rule` is a rule's first name, `values` and `object` are patterns over a ci values file and an object."""
 
     rule: str
@@ -20,33 +20,42 @@ class Exception_:
 
 
 EMBEDDED = "The embedded stores are files of one Pod in one volume, so there is one Pod, and two never overlap."
+TRIAL = "A trial on a cluster with two workers, whose images are loaded into the nodes and not pulled."
 
 EXCEPTIONS = (
-    Exception_(
+    Explained(
         "polaris:metadataAndInstanceMismatched",
         "*",
         "*",
         "The instance is the Helm release, as Kubernetes' recommended labels have it; a release has many objects.",
     ),
-    Exception_(
+    Explained(
         "kube-linter:restart-policy",
         "*",
         "Job/*-migrate",
         "backoffLimit repeats it in a new Pod, so that the log of each attempt stays.",
     ),
-    Exception_("kube-linter:restart-policy", "*", "Pod/*-test", "`helm test` runs it once and reads how it ended."),
-    Exception_(
+    Explained("kube-linter:restart-policy", "*", "Pod/*-test", "`helm test` runs it once and reads how it ended."),
+    Explained(
         "kube-linter:priority-class-name",
         "*",
         "*",
         "A PriorityClass belongs to the whole cluster: one is named or made only when the values say so.",
     ),
-    Exception_("kube-score:deployment-replicas", "embedded*", "Deployment/*-embedded", EMBEDDED),
-    Exception_("kube-linter:minimum-three-replicas", "embedded*", "Deployment/*-embedded", EMBEDDED),
-    Exception_("kube-score:deployment-strategy", "embedded*", "Deployment/*-embedded", EMBEDDED),
-    Exception_("kube-score:deployment-has-poddisruptionbudget", "embedded*", "Deployment/*-embedded", EMBEDDED),
-    Exception_("kube-linter:no-anti-affinity", "embedded*", "Deployment/*-embedded", EMBEDDED),
-    Exception_("kube-score:pod-topology-spread-constraints", "embedded*", "Deployment/*-embedded", EMBEDDED),
+    Explained("kube-score:deployment-replicas", "embedded*", "Deployment/*-embedded", EMBEDDED),
+    Explained("kube-linter:minimum-three-replicas", "embedded*", "Deployment/*-embedded", EMBEDDED),
+    Explained("kube-score:deployment-strategy", "embedded*", "Deployment/*-embedded", EMBEDDED),
+    Explained("kube-score:deployment-has-poddisruptionbudget", "embedded*", "Deployment/*-embedded", EMBEDDED),
+    Explained("kube-linter:no-anti-affinity", "embedded*", "Deployment/*-embedded", EMBEDDED),
+    Explained("kube-score:pod-topology-spread-constraints", "embedded*", "Deployment/*-embedded", EMBEDDED),
+    Explained("kube-score:container-image-pull-policy", "development", "*", TRIAL),
+    Explained("kube-linter:minimum-three-replicas", "development", "*", TRIAL),
+    Explained(
+        "kube-score:deployment-replicas",
+        "development",
+        "Deployment/*-ingestor",
+        "The originals are in a volume that one node has, so there is one ingestor; clients of the API see no less.",
+    ),
 )
 
 

@@ -86,7 +86,9 @@ def policies_are_about_pods(release: Release) -> Iterator[Finding]:
             yield title(one), "selects no Pod"
 
 
-@rule("kube-score:pod-networkpolicy", "kube-linter:non-isolated-pod", "polaris:missingNetworkPolicy", "kubescape:C-0030")
+@rule(
+    "kube-score:pod-networkpolicy", "kube-linter:non-isolated-pod", "polaris:missingNetworkPolicy", "kubescape:C-0030"
+)
 def pods_are_isolated_both_ways(release: Release) -> Iterator[Finding]:
     for workload in release.workloads():
         for direction in ("Ingress", "Egress"):
