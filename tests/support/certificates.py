@@ -37,14 +37,16 @@ def _openssl(*arguments: str) -> None:
 class Authority:
     """A certificate authority in a folder. `certificate` is its own, in PEM."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, days: int = 2) -> None:
         self._folder = folder / name
         self._folder.mkdir()
         (self._folder / "index.txt").touch()
         self._config = self._folder / "ca.cnf"
         self._config.write_text(_CONFIG.format(folder=self._folder))
         key, own = self._folder / "ca.key", self._folder / "ca.crt"
-        _openssl("req", "-x509", *_KEY, "-keyout", str(key), "-out", str(own), "-days", "2", "-subj", f"/CN={name}")
+        _openssl(
+            "req", "-x509", *_KEY, "-keyout", str(key), "-out", str(own), "-days", str(days), "-subj", f"/CN={name}"
+        )
         self.certificate = own.read_bytes()
         self._made = 0
 

@@ -1,6 +1,7 @@
 """A tiny process of the mesh, for tests of its life: `python mesh_process.py MODE`, like a service's `__main__`.
 
-Its one method, Unary, answers after as many seconds as its request says, and says on stdout that it was called. MODE:
+Its method Unary answers after as many seconds as its request says, and says on stdout that it was called; to an empty
+request it answers at once and says nothing. Many sends a reply every 0.1 s, as many as its request says. MODE:
 `serve`; `starting`, which never ends to start; `failing`, whose start fails; `dying`, one of whose tasks dies when the
 file named by GATE appears.
 """
@@ -35,12 +36,20 @@ def tell(word: str) -> None:
 
 
 async def unary(request: bytes, context: Any) -> bytes:
+    if not request:
+        return b"done"
     tell("called")
     try:
         await asyncio.sleep(float(request))
     finally:
         tell("call ended")
     return b"done"
+
+
+async def many(request: bytes, context: Any) -> AsyncIterator[bytes]:
+    for number in range(int(request)):
+        await asyncio.sleep(0.1)
+        yield str(number).encode()
 
 
 @asynccontextmanager
@@ -72,7 +81,7 @@ async def main() -> None:
             raise RuntimeError("a fault of the start")
         if MODE == "dying":
             process.spawn("worker", dying())
-        Handlers(unary=unary).add_to(process.server)
+        Handlers(unary=unary, many=many).add_to(process.server)
 
         async def drained() -> None:
             tell("gave back")

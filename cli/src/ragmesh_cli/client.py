@@ -22,35 +22,40 @@ from ragmesh.gateway.v1 import (
 )
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home
+from ragmesh_cli.trust import CA_VARIABLE, SCHEME, Trust, given, of_home
 from ragmesh_servicekit.errors import Reason
 from ragmesh_servicekit.status import DETAILS_KEY, error_of_call
+from ragmesh_servicekit.tls.refusals import refusal, suspicion
 
 MESSAGE_LIMIT = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the mesh answers and with which key."""
+    """Where the mesh answers and with which key. trust: None without TLS."""
 
     address: str
     key: str
+    trust: Trust | None = None
 
 
 def find_target(home: Home, address: str | None, key: str | None) -> Target:
-    """The mesh named by the options or RAGMESH_ADDRESS and RAGMESH_KEY, else the one of the home. Raises Failure."""
+    """The mesh named by the options or RAGMESH_ADDRESS and RAGMESH_KEY, else the one of the home. Raises Failure.
+    `https://` before an address: with TLS."""
     address = address or os.environ.get("RAGMESH_ADDRESS") or ""
     key = key or os.environ.get("RAGMESH_KEY") or ""
+    trust = given() if address.startswith(SCHEME) else None
     if not address:
         state = home.running()
         if state is None:
             raise Failure(f"no mesh is running on {home.path}; start one with `ragmesh up --detach`")
         if not state["ready"]:
             raise Failure(f"the mesh on {home.path} is not ready yet; see `ragmesh status`")
-        address = str(state["grpc"])
+        address, trust = str(state["grpc"]), of_home(state)
     key = key or home.admin_key()
     if not (key.isascii() and key.isprintable()):
         raise Failure("the key has characters that no key has; look at RAGMESH_KEY or --key")
-    return Target(address, key)
+    return Target(address.removeprefix(SCHEME), key, trust)
 
 
 class Client:
@@ -88,11 +93,19 @@ async def connect(target: Target) -> AsyncIterator[Client]:
         ("grpc.max_send_message_length", MESSAGE_LIMIT),
         ("grpc.enable_http_proxy", 0),
     ]
-    async with grpc.aio.insecure_channel(target.address, options) as channel:
+    async with _channel(target, options) as channel:
         try:
             yield Client(channel, target.key)
         except grpc.aio.AioRpcError as error:
             raise _failure(error, target) from error
+
+
+def _channel(target: Target, options: list[tuple[str, Any]]) -> grpc.aio.Channel:
+    if target.trust is None:
+        return grpc.aio.insecure_channel(target.address, options)
+    if target.trust.name:
+        options = [*options, ("grpc.ssl_target_name_override", target.trust.name)]
+    return grpc.aio.secure_channel(target.address, target.trust.credentials(), options)
 
 
 CURES = {
@@ -112,6 +125,10 @@ def _failure(error: grpc.aio.AioRpcError, target: Target) -> Failure:
     trailing = dict(cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()))
     from_server = DETAILS_KEY in trailing
     if error.code() is grpc.StatusCode.UNAVAILABLE and not from_server:
+        if why := refusal(error.details()):
+            return Failure(f"the certificate of {target.address} is not accepted: {why}; see {CA_VARIABLE}")
+        if suspicion(error.details()):
+            return Failure(f"{target.address} breaks connections off; has it TLS? then write {SCHEME}{target.address}")
         return Failure(f"no mesh answers at {target.address}; is it running? see `ragmesh status`")
     known = error_of_call(error)
     cure = CURES.get(known.reason)

@@ -26,7 +26,9 @@ def home_option(command: F) -> F:
 
 def target_options(command: F) -> F:
     """--address and --key, for a mesh elsewhere."""
-    command = click.option("--address", help="host:port of a mesh's gRPC API (or RAGMESH_ADDRESS).")(command)
+    command = click.option(
+        "--address", help="host:port of a mesh's gRPC API, with TLS https://host:port (or RAGMESH_ADDRESS)."
+    )(command)
     return click.option(
         "--key", help="The key; other users see it in the process list, so better RAGMESH_KEY (default: the home's)."
     )(command)

@@ -18,6 +18,7 @@ from ragmesh_cli.mesh.plan import Options, make_plan, own_stores
 from ragmesh_cli.mesh.supervisor import Supervisor
 from ragmesh_cli.own_key import own_key
 from ragmesh_cli.terminal import note
+from ragmesh_cli.trust import of_files, public_files
 from ragmesh_cli.welcome import Welcome
 from ragmesh_servicekit.api_key import new_key
 
@@ -69,7 +70,8 @@ def up(
 
     Stays until Ctrl-C, which drains and stops everything; a second Ctrl-C stops at once. With --ask and without a
     terminal it stops after the answer."""
-    options = Options(host, rest_port, grpc_port, free_ports, _replicas(replicas), own_stores(os.environ))
+    tls = public_files(os.environ)
+    options = Options(host, rest_port, grpc_port, free_ports, _replicas(replicas), own_stores(os.environ), tls)
     place = home_of(home)
     if detach and (ingest or question):
         raise click.UsageError("--detach goes without --ingest and --ask; run `ragmesh ingest` afterwards")
@@ -83,7 +85,10 @@ def up(
     if key or not place.key_file.exists():
         place.write_admin_key(key or new_key())
     plan = make_plan(place, options)
-    welcome = Welcome(Target(plan.grpc, place.admin_key()), ingest, question) if ingest or question else None
+    welcome = None
+    if ingest or question:
+        trust = of_files(*map(Path, tls)) if tls else None
+        welcome = Welcome(Target(plan.grpc, place.admin_key(), trust), ingest, question)
     raise SystemExit(asyncio.run(serve(place, Supervisor(place, lock, plan, note), welcome)))
 
 

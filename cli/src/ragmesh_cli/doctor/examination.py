@@ -6,7 +6,17 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from ragmesh_cli.doctor import home_folder, machine, network, processes, public_api, queue, stores, variables
+from ragmesh_cli.doctor import (
+    certificates,
+    home_folder,
+    machine,
+    network,
+    processes,
+    public_api,
+    queue,
+    stores,
+    variables,
+)
 from ragmesh_cli.doctor.finding import Check, Finding, Situation, error
 
 WHOLE_SECONDS = 9.5
@@ -23,6 +33,7 @@ CHECKS: dict[str, Check] = {
     "milvus": machine.milvus,
     "ports": network.ports,
     "servers": network.elsewhere,
+    "tls": certificates.certificates,
     "stores": stores.stores,
     "mesh": processes.processes,
     "rest": public_api.rest,

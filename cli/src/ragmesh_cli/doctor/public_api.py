@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,12 +16,11 @@ from ragmesh_cli.client import Target, connect, find_target
 from ragmesh_cli.doctor.finding import Finding, Situation, error, ok, warning
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.terminal import harmless
+from ragmesh_cli.trust import of_home
 
 CALL_SECONDS = 4.0
 PAGE = 200
 LOOK_AT_PROCESSES = "what is said of the mesh's processes comes first; then the gateway's log"
-
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def rest(situation: Situation) -> list[Finding]:
@@ -29,9 +29,9 @@ def rest(situation: Situation) -> list[Finding]:
         return []
     base = str(situation.state["rest"])
     try:
-        key = _target(situation).key
-        _get(f"{base}/v1/collections?page_size=1", key)
-        told = _get(f"{base}/openapi.json", key)["info"]["version"]
+        target = _target(situation)
+        _get(f"{base}/v1/collections?page_size=1", target)
+        told = _get(f"{base}/openapi.json", target)["info"]["version"]
     except Failure as failure:
         return [error("rest", str(failure), "see `ragmesh keys --help`")]
     except urllib.error.HTTPError as failure:
@@ -81,10 +81,15 @@ def _target(situation: Situation) -> Target:
     """The home's mesh. RAGMESH_KEY is for it unless RAGMESH_ADDRESS names another."""
     assert situation.state is not None
     given = "" if situation.environ.get("RAGMESH_ADDRESS") else situation.environ.get("RAGMESH_KEY")
-    return find_target(situation.home, str(situation.state["grpc"]), given or situation.home.admin_key())
+    found = find_target(situation.home, str(situation.state["grpc"]), given or situation.home.admin_key())
+    return replace(found, trust=of_home(situation.state))
 
 
-def _get(url: str, key: str) -> Any:
-    request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"})  # noqa: S310  # the mesh's own
-    with _direct.open(request, timeout=CALL_SECONDS) as reply:
+def _get(url: str, target: Target) -> Any:
+    headers = {"authorization": f"Bearer {target.key}"}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  # the mesh's own
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if target.trust is not None:
+        handlers.append(urllib.request.HTTPSHandler(context=target.trust.context()))
+    with urllib.request.build_opener(*handlers).open(request, timeout=CALL_SECONDS) as reply:
         return json.loads(reply.read())

@@ -14,7 +14,7 @@ from ragmesh_cli.reference import SERVICES
 from ragmesh_servicekit.settings import SettingsError, load, variables
 
 PREFIX = "RAGMESH_"
-OWN = frozenset({"RAGMESH_HOME", "RAGMESH_ADDRESS", "RAGMESH_KEY", "RAGMESH_TRACEBACK"})
+OWN = frozenset({"RAGMESH_HOME", "RAGMESH_ADDRESS", "RAGMESH_KEY", "RAGMESH_CA_FILE", "RAGMESH_TRACEBACK"})
 """Those that the command line reads besides the services' (a test compares them with its source)."""
 
 TESTS = "RAGMESH_TEST_"

@@ -47,6 +47,9 @@ class Options:
     """STORE_VARIABLES that the user's environment sets: the services use those stores, none is started in their place.
     The values, and the secrets beside them, reach the services as the environment does."""
 
+    public_tls: tuple[str, str] | None = None
+    """Certificate and key of the public ports, as the user's environment names them to the gateways."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -67,6 +70,7 @@ class Plan:
     gateways: tuple[Service, ...]
     rest: str
     grpc: str
+    public_tls: tuple[str, str] | None = None
 
 
 def make_plan(home: Home, options: Options) -> Plan:
@@ -108,8 +112,9 @@ def make_plan(home: Home, options: Options) -> Plan:
         stores=tuple(stores.values()),
         inner=tuple(inner),
         gateways=tuple(gateways),
-        rest=f"http://{reached}:{public[0][0]}",
+        rest=f"{'https' if options.public_tls else 'http'}://{reached}:{public[0][0]}",
         grpc=f"{reached}:{public[0][1]}",
+        public_tls=options.public_tls,
     )
 
 

@@ -181,6 +181,7 @@ class Supervisor:
             "ready": self._ready,
             "rest": self.plan.rest,
             "grpc": self.plan.grpc,
+            "public_tls": self.plan.public_tls,
             "key_file": str(self._home.key_file),
             "processes": processes,
         }

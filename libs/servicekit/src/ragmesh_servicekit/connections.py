@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from ragmesh_servicekit.tls.refusals import refusal
+from ragmesh_servicekit.tls.refusals import refusal, suspicion
 
 log = structlog.get_logger()
 
@@ -33,7 +33,8 @@ _LOOK_SECONDS = 0.1
 
 
 class Refusals:
-    """Whether the peers' certificates are accepted; said once when it changes. `role` names the peer."""
+    """Whether the peers' certificates are accepted, and ours by them; said once when it changes. `role` names the
+    peer."""
 
     def __init__(self, role: str) -> None:
         self._role = role
@@ -48,9 +49,14 @@ class Refusals:
     def failed(self, error: grpc.aio.AioRpcError) -> None:
         """A call ended with this."""
         why = refusal(error.details())
-        if why and why != self._refused:
-            self._refused = why
+        perhaps = "" if why else suspicion(error.details())
+        if (why or perhaps) in {"", self._refused}:
+            return
+        self._refused = why or perhaps
+        if why:
             log.error("tls.peer_refused", peer=self._role, detail=why)
+        else:
+            log.warning("tls.peer_closes", peer=self._role, detail=perhaps)
 
 
 class Connection:

@@ -247,10 +247,15 @@ QUEUE_RUNNING_AGE = gauge(
 BUILD = gauge("ragmesh_build_info", "1; its labels say what runs.", ["service", "version"])
 READY = gauge("ragmesh_ready", "1 while the process takes calls.")
 DRAINING = gauge("ragmesh_draining", "1 once the process has begun to stop.")
-TLS_EXPIRY_SECONDS = gauge(
-    "ragmesh_tls_certificate_expiry_seconds",
+TLS_EXPIRY = gauge(
+    "ragmesh_tls_certificate_expiry_timestamp_seconds",
     "When the certificate in use expires, in Unix time: that of the mesh and the public one; absent without TLS.",
     ["certificate"],
+)
+TLS_FILES_REJECTED = gauge(
+    "ragmesh_tls_files_rejected",
+    "1 while the files hold what cannot be used, by the cause; the certificate from before them is used meanwhile.",
+    ["certificate", "cause"],
 )
 LOOP_LAG = histogram(
     "ragmesh_event_loop_lag_seconds", "How late a timer fires: what keeps the loop from its work.", buckets=LAG_SECONDS

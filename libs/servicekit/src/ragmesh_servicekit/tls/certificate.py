@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +24,29 @@ _EXPIRED, _NOT_YET_VALID, _WRONG_PURPOSE = 10, 9, 26  # X509_V_ERR_... of OpenSS
 _HANDSHAKE_TURNS = 8  # TLS 1.3 takes three
 
 
-class CertificateRejected(Exception):
-    """The files hold nothing that can be used; the message says what is wrong with which. not_after: Unix time, where
-    the certificate could be read."""
+class Cause(StrEnum):
+    """Why files cannot be used, as the metric says it."""
 
-    def __init__(self, message: str, not_after: float | None = None) -> None:
+    UNREADABLE = "unreadable"
+    INCOMPLETE = "incomplete"
+    """Not PEM, or only a part of it: half-written, perhaps."""
+    OTHER_KEY = "other_key"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    OTHER_AUTHORITY = "other_authority"
+    OTHER_PURPOSE = "other_purpose"
+    CHANGING = "changing"
+    UNUSABLE = "unusable"
+    """OpenSSL refuses it for another reason, a key that is too short for one."""
+
+
+class CertificateRejected(Exception):
+    """The files hold nothing that can be used; the message says what is wrong with which, and `file` is that one.
+    not_after: Unix time, where the certificate could be read."""
+
+    def __init__(self, message: str, cause: Cause, file: Path, not_after: float | None = None) -> None:
         super().__init__(message)
-        self.not_after = not_after
+        self.cause, self.file, self.not_after = cause, file, not_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +65,14 @@ class CertificateFiles:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A proved one. chain, key and authorities: PEM. not_after: Unix time. context: a REST server's, that shows it."""
+    """A proved one. chain, key and authorities: PEM. not_after: Unix time. names: of hosts, that it may be called by.
+    context: a REST server's, that shows it."""
 
     chain: bytes
     key: bytes = field(repr=False)
     authorities: bytes | None
     not_after: float
+    names: tuple[str, ...]
     context: ssl.SSLContext = field(repr=False, compare=False)
 
 
@@ -69,10 +88,11 @@ def load(files: CertificateFiles, part: Part) -> Certificate:
     context.set_alpn_protocols(["http/1.1"])  # it is REST's
     trusted = chain if authorities is None else authorities
     flags = ssl.VERIFY_X509_PARTIAL_CHAIN if authorities is None else 0  # then its own file is what it leads to
-    not_after = _prove(files, part, trusted, flags)
+    not_after, names = _prove(files, part, trusted, flags)
     if files.stamp() != before:
-        raise CertificateRejected(f"{files.certificate} or a file beside it changed while it was read")
-    return Certificate(chain, key, authorities, not_after, context)
+        words = f"{files.certificate} or a file beside it changed while it was read"
+        raise CertificateRejected(words, Cause.CHANGING, files.certificate)
+    return Certificate(chain, key, authorities, not_after, names, context)
 
 
 def _stat(path: Path) -> tuple[int, int, int] | None:
@@ -87,14 +107,20 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CertificateRejected(f"{path} cannot be read: {error.strerror}") from error
+        raise CertificateRejected(f"{path} cannot be read: {error.strerror}", Cause.UNREADABLE, path) from error
 
 
 def _require_certificates(path: Path, text: bytes) -> None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.decode("ascii"))
-    except (ssl.SSLError, ValueError) as error:  # ValueError: not ASCII, or empty
-        raise CertificateRejected(f"{path} holds no whole certificate in PEM") from error
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_ascii(text))
+    except (ssl.SSLError, ValueError) as error:  # ValueError: empty
+        words = f"{path} holds no whole certificate in PEM"
+        raise CertificateRejected(words, Cause.INCOMPLETE, path) from error
+
+
+def _ascii(text: bytes) -> str:
+    """As OpenSSL wants it; what is not ASCII can only stand between the certificates, where bundles have names."""
+    return text.decode("ascii", "ignore")
 
 
 def _context(protocol: int, files: CertificateFiles) -> ssl.SSLContext:
@@ -102,32 +128,42 @@ def _context(protocol: int, files: CertificateFiles) -> ssl.SSLContext:
     try:
         context.load_cert_chain(files.certificate, files.key, password="")  # never asks a terminal
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            why = f"the key in {files.key} is not that of the certificate in {files.certificate}"
+        if error.reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}:
+            why, cause = (
+                f"the key in {files.key} is not that of the certificate in {files.certificate}",
+                Cause.OTHER_KEY,
+            )
         else:
-            why = f"{files.key} holds no whole private key in PEM without a password"
-        raise CertificateRejected(why) from error
-    except OSError as error:
-        raise CertificateRejected(f"{files.certificate} or {files.key} cannot be read: {error.strerror}") from error
+            why, cause = f"{files.key} holds no whole private key in PEM without a password", Cause.INCOMPLETE
+        raise CertificateRejected(why, cause, files.key) from error
+    except OSError as error:  # it went away since it was read
+        why = f"{files.certificate} or {files.key} cannot be read: {error.strerror}"
+        raise CertificateRejected(why, Cause.UNREADABLE, files.key) from error
     return context
 
 
-def _prove(files: CertificateFiles, part: Part, trusted: bytes, flags: int) -> float:
-    """When it ends. Raises CertificateRejected for one that a peer would refuse."""
+def _prove(files: CertificateFiles, part: Part, trusted: bytes, flags: int) -> tuple[float, tuple[str, ...]]:
+    """When it ends, and its names. Raises CertificateRejected for one that a peer would refuse."""
     not_after: float | None = None
     try:
-        not_after = ssl.cert_time_to_seconds(_seen_by_a_peer(files, part, trusted, flags | _IGNORE_TIME)["notAfter"])
+        seen = _seen_by_a_peer(files, part, trusted, flags | _IGNORE_TIME)
+        not_after = ssl.cert_time_to_seconds(seen["notAfter"])
         _seen_by_a_peer(files, part, trusted, flags)
     except ssl.SSLCertVerificationError as error:
-        why = {
-            _EXPIRED: "has expired, or its CA has",
-            _NOT_YET_VALID: "is not valid yet, or its CA is not",
-            _WRONG_PURPOSE: f"is not made for a {part} (its extended key usage)",
-        }.get(error.verify_code, f"is not signed by a CA in {files.authorities}: {error.verify_message}")
-        raise CertificateRejected(f"the certificate in {files.certificate} {why}", not_after) from error
+        why, cause = {
+            _EXPIRED: ("has expired, or its CA has", Cause.EXPIRED),
+            _NOT_YET_VALID: ("is not valid yet, or its CA is not", Cause.NOT_YET_VALID),
+            _WRONG_PURPOSE: (f"is not made for a {part} (its extended key usage)", Cause.OTHER_PURPOSE),
+        }.get(
+            error.verify_code,
+            (f"is not signed by a CA in {files.authorities}: {error.verify_message}", Cause.OTHER_AUTHORITY),
+        )
+        words = f"the certificate in {files.certificate} {why}"
+        raise CertificateRejected(words, cause, files.certificate, not_after) from error
     except ssl.SSLError as error:
-        raise CertificateRejected(f"the certificate in {files.certificate} cannot be used: {error.reason}") from error
-    return not_after
+        words = f"the certificate in {files.certificate} cannot be used: {error.reason}"
+        raise CertificateRejected(words, Cause.UNUSABLE, files.certificate, not_after) from error
+    return not_after, tuple(name for kind, name in seen.get("subjectAltName", ()) if kind == "DNS")
 
 
 def _seen_by_a_peer(files: CertificateFiles, part: Part, trusted: bytes, flags: int) -> dict[str, Any]:
@@ -138,7 +174,7 @@ def _seen_by_a_peer(files: CertificateFiles, part: Part, trusted: bytes, flags: 
     server.verify_mode = client.verify_mode = ssl.CERT_NONE
     peer = client if part == "server" else server
     peer.verify_mode = ssl.CERT_REQUIRED
-    peer.load_verify_locations(cadata=trusted.decode("ascii"))
+    peer.load_verify_locations(cadata=_ascii(trusted))
     peer.verify_flags |= flags
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True)]

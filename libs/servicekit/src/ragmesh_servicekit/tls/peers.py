@@ -43,13 +43,14 @@ def channel_credentials(certificate: Certificate) -> grpc.ChannelCredentials:
 
 def name_options(target: str, role: str) -> list[tuple[str, Any]]:
     """The name that the peer's certificate must have. Of `dns:///retriever.mesh.svc:9091` it is the host, which nothing
-    needs to say; a list of addresses has no name, so it is the role: `retriever`."""
-    host = target.rpartition("/")[2] if "//" in target else target.removeprefix("dns:")
+    needs to say; an address, or a list of them, has no name, so it is the role: `retriever`."""
+    path = target.startswith("unix:")
+    host = target.rpartition("/")[2] if "//" in target and not path else target.removeprefix("dns:")
     return [("grpc.ssl_target_name_override", role)] if _is_address(host) else []
 
 
 def _is_address(host: str) -> bool:
-    if host.startswith(("ipv4:", "ipv6:")):
+    if host.startswith(("ipv4:", "ipv6:", "unix:")):
         return True
     name = host.rpartition(":")[0] or host
     try:

@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 import structlog
 
 from ragmesh_servicekit.telemetry import metrics
-from ragmesh_servicekit.tls.certificate import Certificate, CertificateFiles, CertificateRejected, Part, Stamp, load
+from ragmesh_servicekit.tls.certificate import (
+    Cause,
+    Certificate,
+    CertificateFiles,
+    CertificateRejected,
+    Part,
+    Stamp,
+    load,
+)
 
 log = structlog.get_logger()
 
@@ -28,6 +36,7 @@ class Rotation:
         self._told: list[Callable[[Certificate], None]] = []
         self._stamp: Stamp = files.stamp()
         self._rejected = ""
+        self._cause: Cause | None = None
         self._expired = False
         self.current = load(files, part)
         self._report()
@@ -45,13 +54,14 @@ class Rotation:
     async def look(self) -> None:
         """Take what the files hold when that is new."""
         stamp = await asyncio.to_thread(self._files.stamp)
-        if stamp != self._stamp:
+        if stamp != self._stamp or self._rejected:
             try:
                 found = await asyncio.to_thread(load, self._files, self._part)
             except CertificateRejected as error:  # looked at again: what is not valid yet needs no change to become so
                 self._reject(error)
             else:
                 self._stamp, self._rejected = stamp, ""
+                self._report_cause(None)
                 if found != self.current:
                     self._take(found)
         if not self._expired and self.current.not_after <= time.time():
@@ -69,16 +79,25 @@ class Rotation:
         if str(error) == self._rejected:
             return
         self._rejected = str(error)
+        self._report_cause(error.cause)
         log.error(
             "tls.rejected",
             certificate=self._use,
+            cause=error.cause.value,
             detail=str(error),
             not_after=_date(error.not_after),
             used_until=_date(self.current.not_after),
         )
 
     def _report(self) -> None:
-        metrics.TLS_EXPIRY_SECONDS.labels(self._use).set(self.current.not_after)
+        metrics.TLS_EXPIRY.labels(self._use).set(self.current.not_after)
+
+    def _report_cause(self, cause: Cause | None) -> None:
+        if self._cause is not None:
+            metrics.TLS_FILES_REJECTED.labels(self._use, self._cause).set(0)
+        if cause is not None:
+            metrics.TLS_FILES_REJECTED.labels(self._use, cause).set(1)
+        self._cause = cause
 
 
 def _date(unix_time: float | None) -> str | None:

@@ -51,10 +51,12 @@ def _rotation(use: str, prefix: str, part: Part, *files: str) -> Rotation | None
         return None
     missing = [name for name, file in given.items() if not file]
     if missing:
-        there = " and ".join(name for name, file in given.items() if file)
-        raise SettingsError([f"{name}: must be set, because {there} is" for name in missing])
+        there = [name for name, file in given.items() if file]
+        why = f"since {' and '.join(there)} {'is' if len(there) == 1 else 'are'}"
+        raise SettingsError([f"{name}: must be set, {why}" for name in missing])
     certificate, key, *authorities = (Path(file) for file in files)
     try:
         return Rotation(use, CertificateFiles(certificate, key, authorities[0] if authorities else None), part)
     except CertificateRejected as error:
-        raise SettingsError([f"{prefix}_CERT_FILE: {error}"]) from error
+        name = next((name for name, file in given.items() if Path(file) == error.file), names[0])
+        raise SettingsError([f"{name}: {error}"]) from error
