@@ -109,6 +109,16 @@ images: ## build the images with docker, podman or buildah (IMAGES="gateway cli"
 test-images: .venv/.dev ## the built images: what is in them, and that they run locked down (docker; TAG=)
 	@RAGMESH_TEST_IMAGES="$${RAGMESH_TEST_IMAGES:-docker}" $(BIN)/pytest tests/images
 
+KUBERNETES := PYTHONPATH=tests $(BIN)/python -m kubernetes.run
+
+.PHONY: test-kubernetes
+test-kubernetes: .venv/.dev ## the chart on the cluster of KUBECONFIG, short set (kubectl, helm, images; CASE=name for one)
+	@$(KUBERNETES) --set short $(if $(CASE),--case $(CASE))
+
+.PHONY: test-kubernetes-full
+test-kubernetes-full: .venv/.dev ## all of it, 3,000 requests a case (an hour; CASE=name for one)
+	@$(KUBERNETES) --set full $(if $(CASE),--case $(CASE))
+
 # -- check -----------------------------------------------------------------------------------------
 
 SOURCES := libs services cli tests
@@ -123,7 +133,7 @@ lint: .venv/.dev ## format and lint
 
 .PHONY: types
 types: .venv/.dev ## mypy, strict
-	@$(BIN)/mypy libs/servicekit/src libs/backends/src services/gateway/src services/retriever/src services/generator/src services/ingestor/src cli/src tests/support tests/reliability
+	@$(BIN)/mypy libs/servicekit/src libs/backends/src services/gateway/src services/retriever/src services/generator/src services/ingestor/src cli/src tests/support tests/reliability tests/kubernetes
 
 .PHONY: rooms
 rooms: .venv/.dev ## the import rules

@@ -72,8 +72,7 @@ async def open_house(models: Path, stores: ProxiedStores | None = None) -> Async
 def _fill(mesh: Mesh) -> tuple[list[tuple[str, str]], list[str]]:
     """Documents, each with a word that no other has; ids of their jobs."""
     mesh.create(COLLECTION)
-    subjects = [(f"parcel-{n:03}", f"mark{n * 7919 % 10_000:04}x{n}") for n in range(SUBJECTS)]
-    documents = [{"document_id": name, "text": _subject_text(name, word)} for name, word in subjects]
+    subjects, documents = subject_documents()
     with mesh.rest() as rest:
         body = {"documents": documents, "batch_id": "subjects"}
         reply = rest.post(f"/v1/collections/{COLLECTION}/documents:batchCreate", json=body)
@@ -81,6 +80,12 @@ def _fill(mesh: Mesh) -> tuple[list[tuple[str, str]], list[str]]:
         jobs = [job["job_id"] for job in reply.json()["jobs"]]
         mesh.wait_ready(rest, jobs)
     return subjects, jobs
+
+
+def subject_documents() -> tuple[list[tuple[str, str]], list[dict[str, str]]]:
+    """The subjects, and what to send so that they are there."""
+    subjects = [(f"parcel-{n:03}", f"mark{n * 7919 % 10_000:04}x{n}") for n in range(SUBJECTS)]
+    return subjects, [{"document_id": name, "text": _subject_text(name, word)} for name, word in subjects]
 
 
 def _subject_text(name: str, word: str) -> str:

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,11 @@ CONTEXT_LENGTH_ERROR = {
 class OpenAIServer:
     """`async with OpenAIServer() as server:` serves on 127.0.0.1 at a free port; `server.base_url` ends in /v1."""
 
-    def __init__(self, port: int = 0, choose: Callable[[Mapping[str, Any]], Script] | None = None) -> None:
+    def __init__(
+        self, port: int = 0, choose: Callable[[Mapping[str, Any]], Script] | None = None, host: str = "127.0.0.1"
+    ) -> None:
         """choose: makes the script of a request, given its body, when the queue is empty."""
-        self._wanted_port = port
+        self._wanted_port, self._host = port, host
         self._choose = choose
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -136,8 +138,8 @@ class OpenAIServer:
             await self.arrived.wait_for(lambda: len(self.requests) > index)
         return self.requests[index]
 
-    async def __aenter__(self) -> OpenAIServer:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._wanted_port)
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, self._host, self._wanted_port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -44,7 +44,8 @@ LEAD_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send, where, for how long. grpc and rest: the addresses of all gateways, in one order.
+    """What to send, where, for how long. grpc and rest: the addresses of all gateways, in one order; grpc may also be
+    one `dns:///name:port`.
 
     subjects: the documents that questions are about, as (document id, a word that only it holds); they are READY.
     jobs: ids of jobs that exist. label: unique for each run, from which the tags of its operations are made.

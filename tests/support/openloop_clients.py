@@ -52,6 +52,7 @@ CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.enable_http_proxy", 0),
 ]
 REST_ATTEMPTS = 4
@@ -69,7 +70,8 @@ class GrpcUser:
 
     def __init__(self, addresses: list[str], key: str, collection: str) -> None:
         self._collection = collection
-        self._channel = grpc.aio.insecure_channel("ipv4:" + ",".join(addresses), CHANNEL_OPTIONS)
+        target = addresses[0] if addresses[0].startswith("dns:") else "ipv4:" + ",".join(addresses)
+        self._channel = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
         self._client = Client(self._channel, key)
 
     async def __aenter__(self) -> Self:
@@ -159,9 +161,10 @@ def _code_name(code: object) -> str:
 
 
 class RestUser:
-    """Keep-alive connections to all gateways, in turn. A gateway that cannot be connected to is left for the next one,
-    as nothing was sent. Repeatable calls are also sent again when the connection breaks, nothing comes for
-    READ_SECONDS, or the answer is 503; but not when the model failed, which would be asked and paid again."""
+    """Keep-alive connections to all gateways, in turn; the list may change while it is used. A gateway that cannot be
+    connected to is left for the next one, as nothing was sent. Repeatable calls are also sent again when the connection
+    breaks, nothing comes for READ_SECONDS, or the answer is 503; but not when the model failed, which would be asked
+    and paid again."""
 
     def __init__(self, addresses: list[str], key: str, collection: str) -> None:
         self._bases = addresses

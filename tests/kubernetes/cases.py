@@ -1,0 +1,107 @@
+"""The cases that are measured under load: what is done, and what must hold. The rules are those of the reliability
+harness."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kubernetes.harm import SETTLE_SECONDS, Harm
+from kubernetes.house import COMPONENTS
+from reliability import judge
+from reliability.judge import Rule
+
+Inject = Callable[[Harm], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """short_seconds: of load in the short set; 0 leaves it out. full_seconds: for at least 3,000 requests."""
+
+    name: str
+    title: str
+    inject: Inject
+    rules: tuple[Rule, ...]
+    short_seconds: float = 0.0
+    full_seconds: float = 125.0
+
+
+UNNOTICED: tuple[Rule, ...] = (judge.nothing_fails, judge.no_stream_is_cut, judge.no_document_is_lost)
+INNER_KILLED = (
+    judge.repeatable_calls_hold, judge.streams_say_how_they_end, judge.every_reply_is_foreseen,
+    judge.no_document_is_lost,
+)  # fmt: skip
+GATEWAY_KILLED = (judge.repeatable_calls_hold, judge.lost_gateway_breaks_only_its_calls, judge.no_document_is_lost)
+
+
+def _nothing(harm: Harm) -> None:
+    return
+
+
+def _once(act: Callable[[Harm], None]) -> Inject:
+    def inject(harm: Harm) -> None:
+        time.sleep(SETTLE_SECONDS)
+        act(harm)
+
+    return inject
+
+
+def _again(act: Callable[[Harm, int], None], room: float) -> Inject:
+    """Until less than `room` seconds of load are left."""
+
+    def inject(harm: Harm) -> None:
+        turn = 0
+        while turn == 0 or time.monotonic() + room < harm.end:
+            time.sleep(SETTLE_SECONDS)
+            act(harm, turn)
+            turn += 1
+
+    return inject
+
+
+def _rolled(component: str) -> Case:
+    return Case(
+        f"restart-{component}",
+        f"rolling restart of the {component}",
+        _once(lambda harm: harm.restart(component)),
+        (*UNNOTICED, judge.nothing_else_ends),
+        80.0 if component == "retriever" else 0.0,
+    )
+
+
+def _killed(component: str) -> Case:
+    return Case(
+        f"kill-{component}",
+        f"SIGKILL of one {component} after the other",
+        _again(lambda harm, turn: harm.kill(component, turn), 20.0),
+        GATEWAY_KILLED if component == "gateway" else INNER_KILLED,
+        30.0 if component == "retriever" else 0.0,
+    )
+
+
+def _deleted(component: str) -> Case:
+    return Case(
+        f"delete-{component}",
+        f"a {component}'s pod deleted by force, again and again",
+        _again(lambda harm, _: harm.delete(component), 30.0),
+        GATEWAY_KILLED if component == "gateway" else INNER_KILLED,
+    )
+
+
+CASES: tuple[Case, ...] = (
+    Case("steady", "nothing happens", _nothing, (*UNNOTICED, judge.nothing_else_ends)),
+    *(_rolled(component) for component in COMPONENTS),
+    Case("drain", "`kubectl drain` of a node", _once(Harm.drain), UNNOTICED, 100.0, 150.0),
+    Case(
+        "upgrade",
+        "`helm upgrade` of everything",
+        _once(Harm.upgrade),
+        (*UNNOTICED, judge.nothing_else_ends),
+        0.0,
+        180.0,
+    ),
+    Case("rollback", "`helm rollback`", _once(Harm.rollback), (*UNNOTICED, judge.nothing_else_ends), 0.0, 180.0),
+    *(_killed(component) for component in COMPONENTS),
+    *(_deleted(component) for component in COMPONENTS),
+)

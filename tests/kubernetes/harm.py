@@ -1,0 +1,163 @@
+"""What is done to a release while load runs. Each act waits until what it hit is whole again, and notes when.
+
+Times are seconds of CLOCK_MONOTONIC. The load shares that clock when the nodes are on the machine of the test; on other
+nodes the rules that compare them mean nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubernetes import cluster
+from kubernetes.cluster import helm, kubectl
+from kubernetes.house import COMPONENTS, RELEASE, House
+from support.faults import Fault
+
+BACK_SECONDS = 120.0
+SETTLE_SECONDS = 3.0
+"""Undisturbed load at the begin of each case, and between one harm and the next."""
+
+
+@dataclass
+class Harm:
+    """The harm of one case, in order, in `log`."""
+
+    house: House
+    end: float
+    log: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def noted(self, name: str, act: str, do: Callable[[], object]) -> Fault:
+        fault = Fault(name, act, time.monotonic())
+        self.log.append(fault)
+        do()
+        fault.gone = fault.back = time.monotonic()
+        return fault
+
+    # -- what may not be noticed ---------------------------------------------------------------------
+
+    def restart(self, component: str) -> None:
+        """A rolling restart, until the last old pod has ended."""
+
+        def roll() -> None:
+            kubectl("rollout", "restart", "-n", RELEASE, f"deployment/ragmesh-{component}")
+            self._rolled(component)
+
+        self.noted(component, "rollout restart", roll)
+
+    def _rolled(self, *components: str) -> None:
+        for component in components:
+            kubectl(
+                "rollout", "status", "-n", RELEASE, f"deployment/ragmesh-{component}", f"--timeout={BACK_SECONDS:.0f}s",
+                timeout_seconds=BACK_SECONDS + 10,
+            )  # fmt: skip
+        self._ended(*components)
+
+    def _ended(self, *components: str) -> None:
+        """Until no pod of them is on its way out."""
+
+        def none_ends() -> bool:
+            found = cluster.get("pods", "-n", RELEASE, "-l", _selector(components))["items"]
+            return not any("deletionTimestamp" in pod["metadata"] for pod in found)
+
+        cluster.wait_for("old pods to end", none_ends, BACK_SECONDS, every=1.0)
+
+    def drain(self) -> None:
+        """Evict everything from the spare node as its maintenance would, and take it into service again."""
+        node = self.house.spare_node
+        assert node, "no node can be drained: the cluster needs two"
+        before = len([p for p in self.house.pods() if p["spec"].get("nodeName") == node])
+        try:
+            self.noted(node, "drain", lambda: self._drained(node))
+        finally:
+            kubectl("uncordon", node)
+        self.notes.append(f"{before} pods moved in {self.log[-1].gone - self.log[-1].at:.0f} s")
+
+    def _drained(self, node: str) -> None:
+        kubectl(
+            "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={BACK_SECONDS:.0f}s",
+            timeout_seconds=BACK_SECONDS + 10,
+        )  # fmt: skip
+        self._rolled(*COMPONENTS)
+
+    def upgrade(self) -> None:
+        """Every pod is another after it: their settings change."""
+        self.noted("release", "helm upgrade", lambda: self.house.upgrade({"telemetry.logLevel": "WARNING"}))
+        self._ended(*COMPONENTS)
+        self.notes.append(f"upgrade took {self.log[-1].gone - self.log[-1].at:.0f} s")
+
+    def rollback(self) -> None:
+        def back() -> None:
+            helm("rollback", RELEASE, "-n", RELEASE, "--wait", "--timeout=300s")
+
+        self.noted("release", "helm rollback", back)
+        self._ended(*COMPONENTS)
+        self.notes.append(f"rollback took {self.log[-1].gone - self.log[-1].at:.0f} s")
+
+    # -- what is noticed -----------------------------------------------------------------------------
+
+    def delete(self, component: str) -> None:
+        """Take a pod away without its time to drain."""
+        pod = self.house.pods(component)[0]["metadata"]["name"]
+        fault = Fault(pod, "deleted by force", time.monotonic())
+        self.log.append(fault)
+        kubectl("delete", "pod", "-n", RELEASE, pod, "--grace-period=0", "--force")
+        fault.gone = time.monotonic()
+        self._back(component)
+        fault.back = time.monotonic()
+
+    def kill(self, component: str, turn: int = 0) -> None:
+        """SIGKILL of the process in a pod's container, from its node, which must be this machine."""
+        pods = sorted(self.house.pods(component), key=lambda p: str(p["metadata"]["name"]))
+        pod = pods[turn % len(pods)]
+        pids = processes_of(pod)
+        if not pids:
+            self.delete(component)
+            return
+        fault = Fault(pod["metadata"]["name"], "SIGKILL", time.monotonic())
+        self.log.append(fault)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        fault.gone = time.monotonic()
+        before = cluster.restarts(pod)
+        name = str(pod["metadata"]["name"])
+
+        def again() -> bool:
+            now = cluster.get("pod", "-n", RELEASE, name)
+            return cluster.restarts(now) > before and cluster.ready(now)
+
+        cluster.wait_for(f"{name} to be back", again, BACK_SECONDS, every=0.5)
+        fault.back = time.monotonic()
+
+    def _back(self, component: str) -> None:
+        def whole() -> bool:
+            found = self.house.pods(component)
+            return len(found) >= 2 and all(cluster.ready(pod) for pod in found)
+
+        cluster.wait_for(f"two of {component}", whole, BACK_SECONDS, every=0.5)
+
+
+def _selector(components: tuple[str, ...]) -> str:
+    return f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component in ({','.join(components)})"
+
+
+def processes_of(pod: dict[str, Any]) -> list[int]:
+    """The pids, on this machine, of the processes of a pod that are ragmesh's own; none when its node is elsewhere."""
+    uid = str(pod["metadata"]["uid"])
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            groups, command = (process / "cgroup").read_text(), (process / "cmdline").read_text()
+        except OSError:  # it has ended, or is not ours to see
+            continue
+        if (uid in groups or uid.replace("-", "_") in groups) and "ragmesh_" in command:
+            found.append(int(process.name))
+    return found
