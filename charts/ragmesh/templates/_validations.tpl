@@ -183,9 +183,6 @@
 {{- if and $v.keda.enabled (not $v.keda.address) -}}
 {{- fail "keda.address is empty: set it to host:port of the Redis for state, as KEDA reaches it" -}}
 {{- end -}}
-{{- if and $v.keda.passwordKey (not $v.secrets.name) -}}
-{{- fail "keda.passwordKey is set and secrets.name is empty: name the Secret that has it" -}}
-{{- end -}}
 {{- if and $v.embedding.url (not $v.embedding.model) -}}
 {{- fail "embedding.model is empty: name the model of the API at embedding.url" -}}
 {{- end -}}

@@ -1,0 +1,114 @@
+"""Values that cannot work fail before anything is installed, and the sentence tells the cure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from chart import helm
+
+TEXT = (helm.CHART / "templates/_validations.tpl").read_text(encoding="utf-8")
+# The sentences of the template, as patterns.
+SENTENCES = [
+    re.sub(r"%[ds]", ".*", re.escape(one).replace(r"\%", "%"))
+    for one in re.findall(r'fail \(?(?:printf )?"((?:[^"\\]|\\.)*)"', TEXT)
+]
+
+Values = dict[str, Any]
+# (ci values file, what is changed, words that must be said: the value and its cure)
+CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
+    "two replicas of the embedded stores": ("embedded", ("embedded.replicas=2",), ["embedded.replicas is 2", "must be 1"]),
+    "two replicas by the default": ("embedded", ("default.replicas=2",), ["default.replicas is 2", "set it to 1"]),
+    "two replicas of one service": ("embedded", ("gateway.replicas=2",), ["gateway.replicas is 2", "leave it out"]),
+    "embedded and scaled": ("embedded", ("default.autoscaling.enabled=true",), ["default.autoscaling.enabled", "false"]),
+    "embedded and keda": ("embedded", ("keda.enabled=true", "keda.address=a:1"), ["keda.enabled", "to false"]),
+    "embedded and an ExternalSecret without a store": (
+        "embedded", ("externalSecrets.enabled=true",), ["externalSecrets.store.name"],
+    ),
+    "no record store": ("minimal", ("stores.records.url=",), ["stores.records.url is empty", "bolt://host:7687"]),
+    "a file as record store": ("minimal", ("stores.records.url=sqlite:/data/records.db",), ["bolt://host:7687"]),
+    "a cluster's address of Neo4j": (
+        "minimal", ("stores.records.url=neo4j://neo4j:7687",), ["stores.records.url", "bolt+s://host:7687"],
+    ),
+    "a user in the address of Neo4j": (
+        "minimal", ("stores.records.url=bolt://neo4j:pass@neo4j:7687",), ["secrets.keys.recordsPassword"],
+    ),
+    "no vector store": ("minimal", ("stores.vectors.url=",), ["stores.vectors.url is empty", "http://host:19530"]),
+    "no state": ("minimal", ("stores.state.url=",), ["stores.state.url is empty", "secrets.keys.stateUrl"]),
+    "no cache": ("minimal", ("stores.cache.url=",), ["stores.cache.url is empty", "secrets.keys.cacheUrl"]),
+    "state twice": ("minimal", ("secrets.keys.stateUrl=state-url",), ["stores.state.url", "both set"]),
+    "a password in the address of Redis": (
+        "minimal", ("stores.state.url=redis://:pass@redis:6379/0",), ["stores.state.url", "secrets.keys.stateUrl"],
+    ),
+    "one Redis for both": (
+        "minimal", ("stores.cache.url=redis://redis-state:6379/0",), ["stores.cache.url", "another Redis"],
+    ),
+    "blobs twice": ("minimal", ("stores.blobs.volume.enabled=true",), ["stores.blobs.volume.enabled", "leave"]),
+    "no blobs": ("minimal", ("stores.blobs.url=",), ["stores.blobs.url is empty", "s3://bucket/prefix"]),
+    "blobs in a file of each Pod": (
+        "minimal", ("stores.blobs.url=file:/blobs",), ["stores.blobs.volume.enabled to true"],
+    ),
+    "a port that no policy lets out": (
+        "minimal", ("stores.vectors.url=http://milvus:19531",), ["networkPolicy.vectors.ports", "set it to [19531]"],
+    ),
+    "no Secret": ("minimal", ("secrets.name=",), ["secrets.name is empty", "identity-keys"]),
+    "no signing keys": ("minimal", ("secrets.keys.identityKeys=",), ["secrets.keys.identityKeys is empty"]),
+    "half an S3 key": ("minimal", ("secrets.keys.s3AccessKey=id",), ["both or neither"]),
+    "TLS without a certificate": ("minimal", ("tls.mesh.enabled=true",), ["tls.mesh.secretName", "certManager"]),
+    "TLS with two certificates": (
+        "cert-manager", ("tls.mesh.secretName=mine",), ["tls.mesh.secretName", "leave the name empty"],
+    ),
+    "a certificate of no issuer": (
+        "cert-manager", ("tls.mesh.certManager.issuerRef.name=",), ["tls.mesh.certManager.issuerRef.name is empty"],
+    ),
+    "an ExternalSecret of no store": (
+        "external-secrets", ("externalSecrets.store.name=",), ["externalSecrets.store.name"],
+    ),
+    "a grace period below the drain": (
+        "minimal", ("gateway.terminationGracePeriodSeconds=30",), ["gateway.terminationGracePeriodSeconds is 30", "or more"],
+    ),
+    "fewest above most": ("minimal", ("retriever.autoscaling.minReplicas=20",), ["retriever.autoscaling.minReplicas"]),
+    "scaled by a share of nothing": (
+        "minimal", ("gateway.resources.requests.cpu=null", "default.resources.requests.cpu=null"), ["requests.cpu"],
+    ),
+    "a volume of one node for several ingestors": (
+        "volume", ("stores.blobs.volume.accessModes={ReadWriteOnce}",), ["ReadWriteMany", "ingestor.replicas 1"],
+    ),
+    "a variable that the chart sets": (
+        "minimal", ("gateway.env.RAGMESH_GRPC_PORT=1",), ["gateway.env.RAGMESH_GRPC_PORT", "take it out"],
+    ),
+    "public TLS without a certificate": (
+        "minimal", ("tls.public.enabled=true",), ["tls.public.secretName", "tls.public.certManager.enabled"],
+    ),
+    "public TLS with two certificates": ("cert-manager", ("tls.public.secretName=mine",), ["leave the name empty"]),
+    "a public certificate for no name": (
+        "cert-manager", ("tls.public.certManager.dnsNames=null",), ["tls.public.certManager", "dnsNames"],
+    ),
+    "an Ingress of no host": ("ingress", ("ingress.grpc.host=",), ["ingress.grpc.host is empty"]),
+    "two Ingresses of one host": ("ingress", ("ingress.grpc.host=rag.example.com",), ["a host name of its own"]),
+    "routes of no Gateway": ("gateway-api", ("gatewayApi.parentRefs=null",), ["gatewayApi.parentRefs is empty"]),
+    "KEDA without an address": ("keda", ("keda.address=",), ["keda.address is empty"]),
+    "KEDA with a password of no Secret": (
+        "keda", ("secrets.name=",), ["secrets.name is empty"],
+    ),
+    "embeddings of no model": ("minimal", ("embedding.url=https://host/v1",), ["embedding.model is empty"]),
+    "a model without a name": ("minimal", ("model.url=https://host/v1",), ["model.name is empty"]),
+    "a grace below the longest answer": (
+        "passwords", ("model.timeoutSeconds=60",), ["gateway.drain.graceSeconds is 40", "model.timeoutSeconds 60"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_refused_and_the_cure_is_named(case: str) -> None:
+    values, sets, words = CASES[case]
+    said = " ".join(helm.refusal(values, *sets).split())
+    assert [word for word in words if word not in said] == [], said
+
+
+def test_every_refusal_of_the_chart_is_tried() -> None:
+    said = [" ".join(helm.refusal(values, *sets).split()) for values, sets, _ in CASES.values()]
+    assert len(SENTENCES) > 30
+    assert [one for one in SENTENCES if not any(re.search(one, text) for text in said)] == []
