@@ -5,16 +5,18 @@ from __future__ import annotations
 import click
 
 from ragmesh_cli.commands.ask import ask
+from ragmesh_cli.commands.backup import backup
 from ragmesh_cli.commands.doctor import doctor
 from ragmesh_cli.commands.down import down
 from ragmesh_cli.commands.eval import evaluate
 from ragmesh_cli.commands.ingest import ingest
 from ragmesh_cli.commands.keys import keys
+from ragmesh_cli.commands.restore import restore
 from ragmesh_cli.commands.search import search
 from ragmesh_cli.commands.status import status
 from ragmesh_cli.commands.up import up
 
-COMMANDS = (up, status, down, ingest, ask, search, keys, evaluate, doctor)
+COMMANDS = (up, status, down, ingest, ask, search, keys, evaluate, backup, restore, doctor)
 
 
 class InOrder(click.Group):

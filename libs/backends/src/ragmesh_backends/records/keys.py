@@ -90,6 +90,19 @@ class SqliteKeys(Table):
 
         return await self._database.read(query)
 
+    async def copies(self, tenant: str, after: str, limit: int) -> Sequence[KeyRecord]:
+        """As `list`, and of all tenants for the tenant "": for backups."""
+
+        def query(connection: sqlite3.Connection) -> Sequence[KeyRecord]:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM api_keys"  # noqa: S608 - constant column names
+                " WHERE (? = '' OR tenant = ?) AND key_id > ? ORDER BY key_id LIMIT ?",
+                (tenant, tenant, after, limit),
+            )
+            return [_record(row) for row in rows]
+
+        return await self._database.read(query)
+
     async def revoke(self, tenant: str, key_id: str) -> KeyRecord:
         """Revoke a key now; one that was revoked keeps its time. NotFound when it is absent or another tenant's."""
 

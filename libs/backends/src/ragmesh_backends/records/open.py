@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ragmesh_backends.neo4j.schema import Schema
     from ragmesh_backends.records.keys import SqliteKeys
     from ragmesh_backends.records.neo4j import Neo4jKeys, Neo4jRecords
+    from ragmesh_backends.records.neo4j.copies import Neo4jCopies
     from ragmesh_backends.records.sqlite import SqliteRecords
+    from ragmesh_backends.records.sqlite.copies import SqliteCopies
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,14 @@ class RecordStore(_Opened):
 class OpenedKeys(_Opened):
     """The gateway's keys."""
 
+    keys: SqliteKeys | Neo4jKeys
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedCopies(RecordStore):
+    """What backups are made of and restored to: the keys too, which otherwise are the gateway's alone."""
+
+    copies: SqliteCopies | Neo4jCopies
     keys: SqliteKeys | Neo4jKeys
 
 
@@ -87,6 +97,34 @@ async def open_keys(settings: RecordsSettings, guards: Sequence[Guard] = ()) -> 
 
     database = await Database.open(settings.sqlite_path(), [KEYS_SCHEMA])
     return OpenedKeys(database.ping, database.close, SqliteKeys(database))
+
+
+async def open_copies(settings: RecordsSettings, guards: Sequence[Guard] = ()) -> OpenedCopies:
+    """As `open_records`, for backups."""
+    if settings.is_neo4j():
+        from ragmesh_backends.graphs.neo4j import NEO4J_GRAPH_SCHEMA, Neo4jGraph
+        from ragmesh_backends.records.neo4j import Neo4jKeys, Neo4jRecords
+        from ragmesh_backends.records.neo4j.copies import Neo4jCopies
+        from ragmesh_backends.records.neo4j.schema import NEO4J_KEYS_SCHEMA, NEO4J_RECORDS_SCHEMA
+
+        client = await _neo4j(settings, [NEO4J_RECORDS_SCHEMA, NEO4J_GRAPH_SCHEMA, NEO4J_KEYS_SCHEMA], guards)
+        records, graph = Neo4jRecords(client), Neo4jGraph(client)
+        return OpenedCopies(client.ping, client.close, records, graph, Neo4jCopies(client), Neo4jKeys(client))
+    from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
+    from ragmesh_backends.records.keys import KEYS_SCHEMA, SqliteKeys
+    from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
+    from ragmesh_backends.records.sqlite.copies import SqliteCopies
+    from ragmesh_backends.sqlite.database import Database
+
+    database = await Database.open(settings.sqlite_path(), [RECORDS_SCHEMA, GRAPH_SCHEMA, KEYS_SCHEMA])
+    return OpenedCopies(
+        database.ping,
+        database.close,
+        SqliteRecords(database),
+        SqliteGraph(database),
+        SqliteCopies(database),
+        SqliteKeys(database),
+    )
 
 
 async def _neo4j(settings: RecordsSettings, schemas: Sequence[Schema], guards: Sequence[Guard]) -> Neo4j:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragmesh_servicekit.errors import AlreadyExists, NotFound, Reason
+from ragmesh_servicekit.errors import Aborted, AlreadyExists, NotFound, Reason
 
 
 def collection_not_found(collection_id: str) -> NotFound:
@@ -23,3 +23,7 @@ def collection_exists(collection_id: str) -> AlreadyExists:
 
 def key_exists() -> AlreadyExists:
     return AlreadyExists("a key with this id exists already", reason=Reason.STATE_CONFLICT)
+
+
+def restore_overtaken() -> Aborted:
+    return Aborted("another restore has begun meanwhile and taken this one away", reason=Reason.STATE_CONFLICT)

@@ -26,7 +26,7 @@ from ragmesh_backends.vectors.expressions import Expression, OneOf
 from ragmesh_backends.vectors.keys import is_chunk_id, seen_by, version_key
 from ragmesh_backends.vectors.requests import VERSION_KEY
 from ragmesh_backends.vectors.residency import Residency
-from ragmesh_backends.vectors.rows import scored, slices, upsert
+from ragmesh_backends.vectors.rows import scored, slices, stored, upsert
 from ragmesh_servicekit.errors import InvalidArgument, NotFound, Unavailable
 from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.telemetry import metrics
@@ -111,12 +111,13 @@ class MilvusVectors:
         async with self._connection.bounded():
             return await self._has(index.name)
 
-    async def insert(self, index: IndexRef, rows: Sequence[ChunkRow]) -> None:
+    async def insert(self, index: IndexRef, rows: Sequence[ChunkRow], *, keyed: bool = False) -> None:
         """Write rows, replacing those of the same chunk_id. On return every search of this process finds them. When it
-        fails some rows may have been written: writing all of them again is harmless."""
+        fails some rows may have been written: writing all of them again is harmless. keyed: the rows are what
+        `stored_rows` returned."""
         with span("vectors.insert", db_system_name="milvus", ragmesh_rows=len(rows)):
             for part in slices(rows):
-                request = upsert(index.name, part)
+                request = upsert(index.name, part, keyed=keyed)
 
                 async def write(request: milvus_pb2.UpsertRequest = request) -> None:
                     await self._connection.call("Upsert", request, milvus_pb2.MutationResult)
@@ -198,6 +199,16 @@ class MilvusVectors:
             found = requests.strings(reply.fields_data, "chunk_id")
             by_id = {hit.chunk.chunk_id: hit for hit in scored(reply.fields_data, found, [0.0] * len(found))}
             return [by_id[chunk_id] for chunk_id in wanted if chunk_id in by_id]
+
+    async def stored_rows(self, index: IndexRef, chunk_ids: Sequence[str]) -> list[ChunkRow]:
+        """The rows of these chunks as they are kept, whoever may see them, in no promised order; absent ones are left
+        out. Their access lists hold keys, from which groups cannot be told: `insert(..., keyed=True)` writes them back.
+        At most 512 at once."""
+        with span("vectors.stored_rows", db_system_name="milvus", ragmesh_ids=len(chunk_ids)):
+            where = OneOf("chunk_id", [chunk_id for chunk_id in dict.fromkeys(chunk_ids) if is_chunk_id(chunk_id)])
+            fields = [*schema.DISPLAYED, "access", schema.DENSE]
+            reply = await self._query(index, where, fields, strong=True)
+            return stored(reply.fields_data, requests.strings(reply.fields_data, "chunk_id"))
 
     async def _search(
         self, index: IndexRef, field: str, query: requests.Query, limit: int, where: SearchFilter, with_vectors: bool

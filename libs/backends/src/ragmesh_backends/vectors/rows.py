@@ -52,8 +52,9 @@ def slices(rows: Sequence[ChunkRow]) -> Iterator[list[ChunkRow]]:
         yield batch
 
 
-def upsert(name: str, rows: Sequence[ChunkRow]) -> milvus_pb2.UpsertRequest:
-    """One message that writes these rows. Raises InvalidArgument for what the store cannot hold."""
+def upsert(name: str, rows: Sequence[ChunkRow], *, keyed: bool = False) -> milvus_pb2.UpsertRequest:
+    """One message that writes these rows. keyed: their access lists are as the store keeps them already. Raises
+    InvalidArgument for what the store cannot hold."""
     chunks = [row.chunk for row in rows]
     passages = [passage(chunk) for chunk in chunks]
     strings: dict[str, list[str]] = {
@@ -93,7 +94,8 @@ def upsert(name: str, rows: Sequence[ChunkRow]) -> milvus_pb2.UpsertRequest:
             field_name="access",
             scalars=schema_pb2.ScalarField(
                 array_data=schema_pb2.ArrayArray(
-                    data=[_strings(access_keys(row.access)) for row in rows], element_type=types.VarChar
+                    data=[_strings(row.access if keyed else access_keys(row.access)) for row in rows],
+                    element_type=types.VarChar,
                 )
             ),
         ),
@@ -153,6 +155,17 @@ def _check(rows: Sequence[ChunkRow], strings: dict[str, list[str]]) -> None:
             if size > MAX_VARCHAR_BYTES:
                 told = "text (with title and headings)" if field == "passage" else field
                 raise InvalidArgument.field(told, f"at most {MAX_VARCHAR_BYTES} bytes of UTF-8, not {size}")
+
+
+def stored(fields: Sequence[schema_pb2.FieldData], chunk_ids: Sequence[str]) -> list[ChunkRow]:
+    """The rows of a reply that holds every field, in its order, with their access lists as the store keeps them."""
+    access = next((field.scalars.array_data.data for field in fields if field.field_name == "access"), ())
+    hits = scored(fields, chunk_ids, [0.0] * len(chunk_ids))
+    return [
+        ChunkRow(hit.chunk, hit.vector, tuple(groups.string_data.data))
+        for hit, groups in zip(hits, access, strict=True)
+        if hit.vector is not None
+    ]
 
 
 def scored(

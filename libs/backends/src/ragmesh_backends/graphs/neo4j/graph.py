@@ -72,6 +72,11 @@ class Neo4jGraph:
         found = await self._ask(cypher.ABOUT, index, names=list(dict.fromkeys(entity_keys)))
         return _links("", found)[:limit]
 
+    async def chunks(self, index: IndexRef, chunk_ids: Sequence[str]) -> list[ChunkEntities]:
+        """What `write` was given of these chunks, in no promised order, `about` sorted; unknown ones are left out."""
+        found = await self._ask(cypher.CHUNKS, index, rows=list(dict.fromkeys(chunk_ids)))
+        return [_chunk(row) for row in found]
+
     async def delete_versions(self, index: IndexRef, versions: Iterable[DocumentVersion]) -> None:
         """Delete the chunks of these versions and what only they were about. Bears repetition. In several transactions:
         a version that is being deleted is hidden."""
@@ -119,6 +124,12 @@ class Neo4jGraph:
 
 def _scope(index: IndexRef) -> dict[str, str]:
     return {"tenant": index.tenant, "index_name": index.name}
+
+
+def _chunk(row: dict[str, Any]) -> ChunkEntities:
+    stored = StoredChunk.of(row)
+    about = tuple(sorted(stored.about))
+    return ChunkEntities(stored.chunk_id, row["document_id"], row["version"], row["ordinal"], about, stored.tokens)
 
 
 def _links(source: str, found: Sequence[dict[str, Any]]) -> list[Link]:

@@ -116,6 +116,29 @@ class SqliteGraph:
 
         return await self._database.read(query, role="graph")
 
+    async def chunks(self, index: IndexRef, chunk_ids: Sequence[str]) -> list[ChunkEntities]:
+        """What `write` was given of these chunks, in no promised order, `about` sorted; unknown ones are left out."""
+
+        def query(connection: sqlite3.Connection) -> list[ChunkEntities]:
+            rows = connection.execute(
+                "SELECT chunk_id, document_id, version, ordinal, about, tokens FROM graph_chunks"
+                " WHERE index_key = ? AND chunk_id IN (SELECT value FROM json_each(?))",
+                (_index_key(connection, index), json.dumps(list(chunk_ids))),
+            )
+            return [
+                ChunkEntities(
+                    chunk_id,
+                    document_id,
+                    version,
+                    ordinal,
+                    tuple(json.loads(about)),
+                    tuple(tokens.split(" ")) if tokens else (),
+                )
+                for chunk_id, document_id, version, ordinal, about, tokens in rows
+            ]
+
+        return await self._database.read(query, role="graph")
+
     async def delete_versions(self, index: IndexRef, versions: Iterable[DocumentVersion]) -> None:
         """Delete the chunks of these versions and what only they were about. Bears repetition. In several transactions:
         a version that is being deleted is hidden."""

@@ -18,6 +18,10 @@ _LIST = """
 MATCH (k:GatewayKey {tenant: $tenant}) WHERE k.position > $after
 RETURN properties(k) AS node ORDER BY k.position LIMIT $limit
 """
+_COPIES = """
+MATCH (k:GatewayKey) WHERE k.position > $after AND ($tenant = '' OR k.tenant = $tenant)
+RETURN properties(k) AS node ORDER BY k.position LIMIT $limit
+"""
 # The lock first, then a statement that reads what the one before has committed.
 _LOCK = "MATCH (k:GatewayKey {key_id: $key_id}) WHERE k.tenant = $tenant SET k.locked_us = $now"
 _REVOKE = """
@@ -58,6 +62,15 @@ class Neo4jKeys(Table):
 
         async def work(transaction: Transaction) -> Sequence[KeyRecord]:
             found = await rows(transaction, _LIST, tenant=tenant, after=ordered(after), limit=limit)
+            return [_record(row["node"]) for row in found]
+
+        return await self._client.read(work)
+
+    async def copies(self, tenant: str, after: str, limit: int) -> Sequence[KeyRecord]:
+        """As `list`, and of all tenants for the tenant "": for backups."""
+
+        async def work(transaction: Transaction) -> Sequence[KeyRecord]:
+            found = await rows(transaction, _COPIES, tenant=tenant, after=ordered(after), limit=limit)
             return [_record(row["node"]) for row in found]
 
         return await self._client.read(work)

@@ -78,8 +78,8 @@ def dropped_index(node: Mapping[str, Any]) -> DroppedIndex:
     )
 
 
-def shown(item: NewVersion) -> Properties:
-    """What a document shows of a version that was submitted."""
+def shown(item: NewVersion | Document | VersionRecord) -> Properties:
+    """What a document shows of its version."""
     return {
         "title": item.title,
         "media_type": str(item.media_type),

@@ -12,7 +12,7 @@ from ragmesh_backends.records.clock import from_microseconds, to_microseconds
 from ragmesh_backends.records.refusals import collection_exists, collection_not_found
 from ragmesh_backends.records.sqlite.table import Table, collection_key
 
-_COLUMNS = (
+COLLECTION_COLUMNS = (
     "tenant, collection_id, display_name, index_name, embedding_model, dimension, language, metric, generation,"
     " labels, documents_ready, documents_pending, documents_failed, created_us, updated_us"
 )
@@ -29,7 +29,7 @@ class CollectionTable(Table):
         def insert(connection: sqlite3.Connection) -> Collection:
             try:
                 connection.execute(
-                    f"INSERT INTO collections ({_COLUMNS}) VALUES"  # noqa: S608 - constant column names
+                    f"INSERT INTO collections ({COLLECTION_COLUMNS}) VALUES"  # noqa: S608 - constant column names
                     " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?)",
                     (
                         collection.tenant,
@@ -61,11 +61,11 @@ class CollectionTable(Table):
 
         def query(connection: sqlite3.Connection) -> list[Collection]:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM collections"  # noqa: S608 - constant column names
+                f"SELECT {COLLECTION_COLUMNS} FROM collections"  # noqa: S608 - constant column names
                 " WHERE tenant = ? AND deleted_us IS NULL AND collection_id > ? ORDER BY collection_id LIMIT ?",
                 (tenant, after, limit),
             )
-            return [_collection(row) for row in rows]
+            return [collection_record(row) for row in rows]
 
         return await self._database.read(query)
 
@@ -166,16 +166,16 @@ class CollectionTable(Table):
 
 def _get(connection: sqlite3.Connection, tenant: str, collection_id: str) -> Collection:
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM collections"  # noqa: S608 - constant column names
+        f"SELECT {COLLECTION_COLUMNS} FROM collections"  # noqa: S608 - constant column names
         " WHERE tenant = ? AND collection_id = ? AND deleted_us IS NULL",
         (tenant, collection_id),
     ).fetchone()
     if row is None:
         raise collection_not_found(collection_id)
-    return _collection(row)
+    return collection_record(row)
 
 
-def _collection(row: Any) -> Collection:
+def collection_record(row: Any) -> Collection:
     return Collection(
         tenant=row[0],
         collection_id=row[1],

@@ -26,7 +26,7 @@ from ragmesh_backends.records.sqlite.activation import activate
 from ragmesh_backends.records.sqlite.table import Table, collection_key
 from ragmesh_backends.records.sqlite.versions import VERSION_COLUMNS, version_record
 
-_COLUMNS = (
+DOCUMENT_COLUMNS = (
     "document_id, title, media_type, size_bytes, content_sha256, metadata, state, active_version, latest_version,"
     " chunk_count, failure, created_us, updated_us"
 )
@@ -95,13 +95,13 @@ class DocumentTable(Table):
 
         def query(connection: sqlite3.Connection) -> Document:
             row = connection.execute(
-                f"SELECT {_COLUMNS} FROM documents"  # noqa: S608 - constant column names
+                f"SELECT {DOCUMENT_COLUMNS} FROM documents"  # noqa: S608 - constant column names
                 " WHERE collection_key = ? AND document_id = ? AND state <> 'DELETED'",
                 (collection_key(connection, tenant, collection_id), document_id),
             ).fetchone()
             if row is None:
                 raise document_not_found(document_id)
-            return _document(tenant, collection_id, row)
+            return document_record(tenant, collection_id, row)
 
         return await self._database.read(query)
 
@@ -110,11 +110,11 @@ class DocumentTable(Table):
 
         def query(connection: sqlite3.Connection) -> list[Document]:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM documents WHERE collection_key = ?"  # noqa: S608 - constant column names
+                f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE collection_key = ?"  # noqa: S608 - constant column names
                 " AND document_id > ? AND state <> 'DELETED' ORDER BY document_id LIMIT ?",
                 (collection_key(connection, tenant, collection_id), after, limit),
             )
-            return [_document(tenant, collection_id, row) for row in rows]
+            return [document_record(tenant, collection_id, row) for row in rows]
 
         return await self._database.read(query)
 
@@ -303,7 +303,7 @@ def _renew(connection: sqlite3.Connection, key: int, now: int) -> None:
     )
 
 
-def _document(tenant: str, collection_id: str, row: Any) -> Document:
+def document_record(tenant: str, collection_id: str, row: Any) -> Document:
     return Document(
         tenant=tenant,
         collection_id=collection_id,

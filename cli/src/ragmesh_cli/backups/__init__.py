@@ -1,0 +1,1 @@
+"""What `ragmesh backup` and `ragmesh restore` share: which stores, and the process that works on them."""

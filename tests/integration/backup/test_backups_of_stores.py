@@ -1,0 +1,360 @@
+"""Backups of real stores: record and graph on SQLite or Neo4j, the embedded Milvus, a folder of blobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import stat
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragmesh_backends.model.document import ChunkRow
+from ragmesh_backends.vectors import MilvusVectors
+from ragmesh_ingestor.backup import copying, restoring, tasks
+from ragmesh_ingestor.backup.archive import HEADER, ArchiveReader, ArchiveWriter, Manifest
+from ragmesh_ingestor.backup.checking import check
+from ragmesh_servicekit.errors import Aborted, FailedPrecondition, MeshError, NotFound, Unavailable
+from support import neo4j
+from support.milvus import MilvusProcess
+from support.stored_mesh import StoredMesh, key, stored_mesh
+
+LIGHT = "Fastnet light\nThe harbour light was lit in 1854.\nTea is for keepers of the light."
+
+
+@pytest.fixture(scope="module")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    process = MilvusProcess(tmp_path_factory.mktemp("mv"))
+    process.start_and_wait()
+    yield process.address
+    process.kill()
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"acme-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path, milvus: str, tenant: str) -> AsyncIterator[StoredMesh]:
+    async with stored_mesh(tmp_path / "from", milvus, tenant, {}) as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("neo4j", marks=neo4j.needed)])
+async def other(request: pytest.FixtureRequest, tmp_path: Path, milvus: str, tenant: str) -> AsyncIterator[StoredMesh]:
+    """An empty mesh to restore into, on another kind of record store too."""
+    records = {}
+    if request.param == "neo4j":
+        neo4j.require()
+        records = {
+            "RAGMESH_RECORDS_URL": neo4j.URI,
+            "RAGMESH_RECORDS_USER": neo4j.USER,
+            "RAGMESH_RECORDS_PASSWORD": neo4j.PASSWORD,
+        }
+    async with stored_mesh(tmp_path / "to", milvus, tenant, records) as made:
+        yield made
+    if request.param == "neo4j":
+        await neo4j.forget_tenants(tenant)
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Nobody looks."""
+
+
+def files_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_file()]
+
+
+async def filled(mesh: StoredMesh) -> StoredMesh:
+    """Documents in every state, also of another tenant with the same ids."""
+    await mesh.create("docs")
+    await mesh.put("docs", "Tea", "Green tea\nis brewed at 80 degrees")
+    await mesh.put("docs", "Light", "an older text")
+    await mesh.put("docs", "Light", LIGHT)
+    await mesh.put("docs", "Secret", "The harbour is for staff only", access=["staff"])
+    await mesh.put("docs", "Gone", "This is deleted")
+    await mesh.delete("docs", "Gone")
+    await mesh.put("docs", "Waits", "A harbour that waits", state="PENDING")
+    await mesh.put("docs", "Bad", "nothing", state="FAILED")
+    await mesh.put("docs", "Tea", "Tea that was no tea", state="FAILED")
+    await mesh.create("empty")
+    records = mesh.stores.record
+    for index in mesh.indexes.values():  # what the sweeper would have done by now
+        retired = [one for one in await records.records.retired_versions(0, 100) if one.index == index]
+        await mesh.stores.vectors.delete_versions(index, [one.version for one in retired])
+        await records.graph.delete_versions(index, [one.version for one in retired])
+        await records.records.forget_versions(index, [one.version for one in retired])
+    await records.keys.put(key(mesh.tenant, f"k1-{mesh.tenant}"))
+    await records.keys.put(replace(key(mesh.tenant, f"k2-{mesh.tenant}"), revoked_at=datetime(2031, 1, 1, tzinfo=UTC)))
+    return mesh
+
+
+async def back_up(mesh: StoredMesh, file: Path) -> Any:
+    return await tasks.back_up(mesh.environ, file, silent)
+
+
+async def restore(mesh: StoredMesh, file: Path, **options: bool) -> Any:
+    return await tasks.restore(mesh.environ, file, silent, **options)
+
+
+async def test_what_is_restored_is_what_was_backed_up(mesh: StoredMesh, other: StoredMesh, tmp_path: Path) -> None:
+    before = await (await filled(mesh)).seen()
+    made = await back_up(mesh, tmp_path / "b.tar")
+    assert [(one["collection_id"], one["documents"], one["chunks"]) for one in made["collections"]] == [
+        ("docs", 5, 6),
+        ("empty", 0, 0),
+    ]
+    assert made["keys"] == 2
+    assert stat.S_IMODE((tmp_path / "b.tar").stat().st_mode) == 0o600
+    await restore(other, tmp_path / "b.tar")
+    assert await other.seen() == before
+
+    # And from there back again.
+    await tasks.back_up(other.environ, tmp_path / "c.tar", silent, tenant=mesh.tenant)
+    await restore(mesh, tmp_path / "c.tar", replace=True)
+    assert await mesh.seen() == before
+
+
+async def test_the_record_goes_on_where_it_was(mesh: StoredMesh, other: StoredMesh, tmp_path: Path) -> None:
+    await filled(mesh)
+    await back_up(mesh, tmp_path / "b.tar")
+    await restore(other, tmp_path / "b.tar")
+    records = other.stores.record.records
+    waiting = [one for one in await records.pending_versions(-60, 1000) if one.tenant == other.tenant]
+    assert [one.document_id for one in waiting] == ["Waits"]
+    assert await other.stores.blobs.get(waiting[0].blob_key) == b"A harbour that waits"
+    assert waiting[0].groups == ("staff",)
+    other.indexes["docs"] = waiting[0].index
+    assert await other.put("docs", "Gone", "It is back") == 2  # version numbers never start again
+    assert await other.put("docs", "Light", "A third text") == 3
+    assert await other.put("docs", "Waits", "A newer one") == 2
+    seen = (await other.seen())["docs"]
+    assert seen["Light"].active_version == 3
+    assert seen["counts"] == (5, 0)
+
+
+async def test_other_tenants_are_neither_read_nor_touched(mesh: StoredMesh, other: StoredMesh, tmp_path: Path) -> None:
+    await filled(mesh)
+    stranger = f"stranger-{secrets.token_hex(4)}"
+    await mesh.create("theirs", stranger)
+    await mesh.put("theirs", "Private", "the harbour of others")
+    await tasks.back_up(mesh.environ, tmp_path / "b.tar", silent, tenant=mesh.tenant)
+    with ArchiveReader.open(tmp_path / "b.tar") as reader:
+        facts = [entry for part in reader.manifest.parts for entry in reader.read(part)]
+    assert not any("Private" in json.dumps(entry.facts) for entry in facts)
+    theirs = await mesh.seen(stranger)
+    await restore(mesh, tmp_path / "b.tar", replace=True)
+    assert await mesh.seen(stranger) == theirs
+
+
+async def test_a_mesh_with_collections_is_left_alone_unless_they_are_to_be_replaced(
+    mesh: StoredMesh, other: StoredMesh, tmp_path: Path
+) -> None:
+    before = await (await filled(mesh)).seen()
+    await back_up(mesh, tmp_path / "b.tar")
+    await other.create("docs")
+    await other.put("docs", "Mine", "was here first")
+    await other.create("more")
+    was = await other.seen()
+    with pytest.raises(FailedPrecondition, match="the mesh has collections already"):
+        await restore(other, tmp_path / "b.tar")
+    assert await other.seen() == was
+    done = await restore(other, tmp_path / "b.tar", replace=True)
+    assert [one["collection_id"] for one in done["replaced"]] == ["docs", "more"]
+    assert await other.seen() == before
+    gone = [one for one in await other.stores.record.records.list_dropped_indexes() if one.index.tenant == other.tenant]
+    assert {one.collection_id for one in gone} >= {"docs", "more"}  # left to the sweeper
+
+
+async def test_a_key_that_was_revoked_since_stays_revoked(mesh: StoredMesh, other: StoredMesh, tmp_path: Path) -> None:
+    await filled(mesh)
+    await back_up(mesh, tmp_path / "b.tar")
+    keys = other.stores.record.keys
+    await keys.put(key(mesh.tenant, f"k1-{mesh.tenant}"))
+    await keys.revoke(mesh.tenant, f"k1-{mesh.tenant}")
+    done = await restore(other, tmp_path / "b.tar")
+    assert (done["new_keys"], done["kept_keys"]) == (1, 1)
+    assert (await keys.get(f"k1-{mesh.tenant}")).revoked_at is not None
+
+
+async def test_a_restore_that_is_cut_off_shows_nothing_and_can_be_repeated(
+    mesh: StoredMesh, other: StoredMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await (await filled(mesh)).seen()
+    monkeypatch.setattr(copying, "GROUP_DOCUMENTS", 2)
+    await back_up(mesh, tmp_path / "b.tar")
+    parts = 0
+
+    def dies(stage: str, done: int, total: int) -> None:
+        nonlocal parts
+        parts += stage == "restoring"
+        if parts == 4:
+            raise SystemError
+
+    async def cannot(self: object) -> None:
+        """As after kill -9: nothing is taken back."""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring.Restore, "_abandon", cannot)
+        with pytest.raises(SystemError):
+            await tasks.restore(other.environ, tmp_path / "b.tar", dies)
+    nothing = await other.seen()
+    assert [name for name in nothing if name != "keys"] == []
+    copies, records = other.stores.record.copies, other.stores.record.records
+    left = await copies.staged(other.tenant)
+    assert len(left) == 2
+    for index in left:
+        with pytest.raises(NotFound):
+            await records.hidden_versions(index)
+    due = [one for one in await records.list_dropped_indexes() if one.index in left]
+    assert all(one.dropped_at > datetime.now(UTC) for one in due)  # no sweeper takes them from under a restore
+    await restore(other, tmp_path / "b.tar")
+    assert await other.seen() == before
+    assert await copies.staged(other.tenant) == []
+    assert [await other.stores.vectors.has_index(index) for index in left] == [False, False]
+    assert [key for index in left async for key in other.stores.blobs.list_prefix(index.name)] == []
+
+
+async def test_a_restore_that_fails_leaves_the_mesh_as_it_was_and_its_rest_to_the_sweeper(
+    mesh: StoredMesh, other: StoredMesh, tmp_path: Path
+) -> None:
+    await filled(mesh)
+    await back_up(mesh, tmp_path / "b.tar")
+
+    def dies(stage: str, done: int, total: int) -> None:
+        if stage == "restoring":
+            raise Unavailable.dependency("vectors")
+
+    with pytest.raises(Unavailable):
+        await tasks.restore(other.environ, tmp_path / "b.tar", dies)
+    assert await other.stores.record.copies.collections(other.tenant) == []
+    assert await other.stores.record.copies.staged(other.tenant) == []
+
+
+async def test_of_two_restores_the_one_that_began_first_gives_way(
+    mesh: StoredMesh, other: StoredMesh, tmp_path: Path
+) -> None:
+    await filled(mesh)
+    await back_up(mesh, tmp_path / "b.tar")
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(MilvusVectors):
+        async def count_versions(self, index: Any, versions: Any) -> Any:
+            reached.set()
+            await go_on.wait()
+            return await super().count_versions(index, versions)
+
+    slow = Slow(other.environ["RAGMESH_VECTORS_URL"])
+    with ArchiveReader.open(tmp_path / "b.tar") as reader:
+        stores = replace(other.stores, vectors=slow)
+        first = asyncio.create_task(restoring.Restore(stores, reader, silent).run(replace=False))
+        await reached.wait()
+        await restore(other, tmp_path / "b.tar")
+        seen = await other.seen()
+        go_on.set()
+        with pytest.raises(MeshError) as refused:
+            await first
+    await slow.close()
+    assert isinstance(refused.value, Aborted | NotFound), refused.value
+    assert await other.seen() == seen
+
+
+class Meddled(MilvusVectors):
+    """Changes documents between a listing and its reading: one that was read, one that was not, and a new one."""
+
+    def __init__(self, address: str, mesh: StoredMesh) -> None:
+        super().__init__(address)
+        self._mesh, self.seen = mesh, list[dict[str, Any]]()
+
+    async def stored_rows(self, index: Any, chunk_ids: Any) -> list[ChunkRow]:
+        number = len(self.seen) + 1
+        if number < 3:
+            await self._mesh.put("docs", "Light", f"Light number {number}\nof the harbour")
+            await self._mesh.put("docs", f"New {number}", "came meanwhile")
+            if number == 1:
+                await self._mesh.delete("docs", "Tea")
+            self.seen.append(await self._mesh.seen())
+        return await super().stored_rows(index, chunk_ids)
+
+
+async def test_documents_that_change_meanwhile_are_in_the_backup_as_one_version_or_not_at_all(
+    mesh: StoredMesh, other: StoredMesh, tmp_path: Path, milvus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(mesh)
+    monkeypatch.setattr(copying, "GROUP_DOCUMENTS", 2)  # Tea comes in a later group than what changes it
+    vectors = Meddled(milvus, mesh)
+    with (tmp_path / "b.tar").open("wb") as file:
+        writer = ArchiveWriter(file, Manifest("", "now"), "1")
+        await copying.Backup(replace(mesh.stores, vectors=vectors), writer, silent).run()
+        writer.finish()
+    await vectors.close()
+    with ArchiveReader.open(tmp_path / "b.tar") as reader:
+        await check(reader, silent)
+        assert [one for ids in reader.manifest.superseded.values() for one in ids] == ["Light"]
+        assert all(facts["settled"] for facts in reader.manifest.live())
+    await restore(other, tmp_path / "b.tar")
+    seen, at_the_second_listing = await other.seen(), vectors.seen[0]
+    for facts in (seen["docs"], at_the_second_listing["docs"]):
+        del facts["links"]
+        for name in [name for name in facts if name.startswith(("harbour", "tea "))]:
+            # Word scores count passages that are still to be swept.
+            facts[name] = sorted(chunk.chunk_id for chunk, _ in facts[name])
+    assert seen == at_the_second_listing
+
+
+async def test_a_backup_of_damaged_stores_is_refused_and_leaves_no_file(mesh: StoredMesh, tmp_path: Path) -> None:
+    await filled(mesh)
+    index = mesh.indexes["docs"]
+    (light,) = [one for one in await mesh.stores.record.copies.copies(index, ["Light"]) if one.active]
+    assert light.active is not None
+    parsed = light.active.parsed_key
+    kept = await mesh.stores.blobs.get(parsed)
+    await mesh.stores.blobs.delete_many([parsed])
+    with pytest.raises(FailedPrecondition, match="do not hold all of 1 document of the collection `docs`"):
+        await back_up(mesh, tmp_path / "b.tar")
+    await mesh.stores.blobs.put(parsed, kept)
+    await mesh.stores.vectors.drop_index(index)
+    with pytest.raises(MeshError):
+        await back_up(mesh, tmp_path / "b.tar")
+    assert files_in(tmp_path) == []
+
+
+async def test_an_interrupted_backup_leaves_no_file(mesh: StoredMesh, tmp_path: Path) -> None:
+    await filled(mesh)
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await tasks.back_up(mesh.environ, tmp_path / "b.tar", interrupt)
+    assert files_in(tmp_path) == []
+
+
+async def test_a_damaged_file_is_refused_before_anything_is_restored(
+    mesh: StoredMesh, tmp_path: Path, milvus: str
+) -> None:
+    await filled(mesh)
+    await back_up(mesh, tmp_path / "b.tar")
+    whole = (tmp_path / "b.tar").read_bytes()
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        spots = [member.offset_data + member.size // 2 for member in tar if member.name != HEADER]
+    bad = tmp_path / "bad.tar"
+    empty = {**mesh.environ, "RAGMESH_RECORDS_URL": f"sqlite:{tmp_path / 'none.db'}"}
+    for spot in spots:
+        bad.write_bytes(whole[:spot] + bytes([whole[spot] ^ 1]) + whole[spot + 1 :])
+        with pytest.raises(FailedPrecondition, match="damaged"):
+            await tasks.restore(empty, bad, silent)
+        bad.write_bytes(whole[:spot])
+        with pytest.raises(FailedPrecondition, match=r"cut off or damaged|not a backup"):
+            await tasks.verify(bad, silent)
+    assert not (tmp_path / "none.db").exists()
+    shutil.copy(tmp_path / "b.tar", bad)
+    assert (await tasks.verify(bad, silent))["keys"] == 2
