@@ -7,7 +7,7 @@ import json
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -90,6 +90,10 @@ def test_the_command_line_asks_through_tls_and_finds_all_well(shut: Shut) -> Non
     wrong = shut.mesh.run("search", QUESTION, "-c", "facts", "--address", f"https://{elsewhere}")
     assert wrong.returncode != 0
     assert "certificate" in wrong.stderr
+    environment = {**shut.mesh.environment, "RAGMESH_CA_FILE": str(shut.folder / "public" / "ca.crt")}
+    known = replace(shut.mesh, environment=environment)
+    assert known.run("search", QUESTION, "-c", "facts", "--address", f"https://{elsewhere}").returncode == 0
+    assert "has it TLS?" in known.run("search", QUESTION, "-c", "facts", "--address", elsewhere).stderr
 
 
 def test_rest_and_grpc_answer_clients_without_a_certificate(shut: Shut) -> None:

@@ -67,10 +67,12 @@ async def tells(admin: int, name: str, value: float, **labels: str) -> None:
 
 
 @asynccontextmanager
-async def caller(process: Child, secret: Secret) -> AsyncIterator[tuple[MeshChannel, Rotation]]:
+async def caller(
+    process: Child, secret: Secret, target: str = "ipv4:127.0.0.1:{port}"
+) -> AsyncIterator[tuple[MeshChannel, Rotation]]:
     """A channel of this test to the process, whose certificate is renewed from the secret."""
     rotation = Rotation("mesh", files_of(secret), "client")
-    channel = open_channel(f"ipv4:127.0.0.1:{process.port}", "test", TokenMinter(KEYS), tls=rotation)
+    channel = open_channel(target.format(port=process.port), "test", TokenMinter(KEYS), tls=rotation)
     watching = asyncio.create_task(rotation.watch(0.1))
     try:
         with identity.acting_as(WHO):

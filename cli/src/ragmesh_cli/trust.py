@@ -32,8 +32,9 @@ class Trust:
 
     def context(self) -> ssl.SSLContext:
         """Of HTTP, for the mesh of the home only: the name is not looked at, since just its certificate is trusted."""
-        context = ssl.create_default_context(cadata=(self.authorities or b"").decode("ascii", "ignore"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
+        context.load_verify_locations(cadata=(self.authorities or b"").decode("ascii", "ignore"))
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
 

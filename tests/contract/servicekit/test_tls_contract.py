@@ -18,7 +18,7 @@ from ragmesh_servicekit.errors import Unavailable
 from support.certificates import OPENSSL, Authority, Secret
 from support.mesh_child import child
 from support.mesh_server import SERVICE
-from support.tls_mesh import accepted, caller, free_port, secret_of
+from support.tls_mesh import accepted, caller, free_port, refused, secret_of
 
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="the openssl program is not installed")
 Serving = health_pb2.HealthCheckResponse
@@ -68,6 +68,20 @@ async def test_a_servers_foreign_or_misnamed_certificate_is_refused_by_name_and_
                         await channel.unary_unary(f"/{SERVICE}/Unary")(b"", timeout=5)
         (said,) = [line for line in logs if line["event"] == "tls.peer_refused"]
         assert said["peer"] == "test"
+
+
+@pytest.mark.parametrize(("name", "let_in"), [("localhost", True), ("test", False)])
+async def test_of_a_target_with_a_host_the_host_must_be_in_the_certificate(
+    tmp_path: Path, name: str, let_in: bool
+) -> None:
+    ours = Authority(tmp_path, "ours")
+    async with child(**secret_of(tmp_path, name, ours).variables()) as process:
+        await process.serving()
+        async with caller(process, secret_of(tmp_path, "gateway", ours), "dns:///localhost:{port}") as (channel, _):
+            if let_in:
+                await accepted(channel)
+            else:
+                await refused(channel)  # in which words, the last address that was tried decides: ::1 or 127.0.0.1
 
 
 async def test_a_peer_that_refuses_our_certificate_is_suspected_in_the_log(tmp_path: Path) -> None:

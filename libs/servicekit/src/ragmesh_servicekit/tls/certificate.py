@@ -87,8 +87,7 @@ def load(files: CertificateFiles, part: Part) -> Certificate:
     context = _context(ssl.PROTOCOL_TLS_SERVER, files)
     context.set_alpn_protocols(["http/1.1"])  # it is REST's
     trusted = chain if authorities is None else authorities
-    flags = ssl.VERIFY_X509_PARTIAL_CHAIN if authorities is None else 0  # then its own file is what it leads to
-    not_after, names = _prove(files, part, trusted, flags)
+    not_after, names = _prove(files, part, trusted)
     if files.stamp() != before:
         words = f"{files.certificate} or a file beside it changed while it was read"
         raise CertificateRejected(words, Cause.CHANGING, files.certificate)
@@ -142,13 +141,13 @@ def _context(protocol: int, files: CertificateFiles) -> ssl.SSLContext:
     return context
 
 
-def _prove(files: CertificateFiles, part: Part, trusted: bytes, flags: int) -> tuple[float, tuple[str, ...]]:
+def _prove(files: CertificateFiles, part: Part, trusted: bytes) -> tuple[float, tuple[str, ...]]:
     """When it ends, and its names. Raises CertificateRejected for one that a peer would refuse."""
     not_after: float | None = None
     try:
-        seen = _seen_by_a_peer(files, part, trusted, flags | _IGNORE_TIME)
+        seen = _seen_by_a_peer(files, part, trusted, _IGNORE_TIME)
         not_after = ssl.cert_time_to_seconds(seen["notAfter"])
-        _seen_by_a_peer(files, part, trusted, flags)
+        _seen_by_a_peer(files, part, trusted, 0)
     except ssl.SSLCertVerificationError as error:
         why, cause = {
             _EXPIRED: ("has expired, or its CA has", Cause.EXPIRED),
@@ -175,7 +174,7 @@ def _seen_by_a_peer(files: CertificateFiles, part: Part, trusted: bytes, flags: 
     peer = client if part == "server" else server
     peer.verify_mode = ssl.CERT_REQUIRED
     peer.load_verify_locations(cadata=_ascii(trusted))
-    peer.verify_flags |= flags
+    peer.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | flags  # gRPC, too, trusts a CA that another one has signed
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True)]
     judge = sides[0] if part == "server" else sides[1]
