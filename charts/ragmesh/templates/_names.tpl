@@ -74,3 +74,9 @@ before the chart's own is made. */}}
 {{- else if and .root.Values.priorityClass.create (ne .component "migrate") }}{{ include "ragmesh.fullname" .root }}-{{ .root.Release.Namespace }}
 {{- end -}}
 {{- end -}}
+
+{{/* Whether `helm test` asks: it needs a key. Empty: no. */}}
+{{- define "ragmesh.tested" -}}
+{{- $key := default .Values.secrets.keys.bootstrapKey .Values.test.secretKey -}}
+{{- if and .Values.test.enabled $key (or .Values.secrets.name .Values.test.secretName) }}yes{{ end -}}
+{{- end -}}

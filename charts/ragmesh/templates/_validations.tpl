@@ -31,6 +31,10 @@
 {{- if ne (int $v.default.replicas) 1 -}}
 {{- fail (printf "default.replicas is %d with embedded.enabled: the embedded stores are files of one Pod; set it to 1, or embedded.enabled to false and name stores of your own" (int $v.default.replicas)) -}}
 {{- end -}}
+{{- $budget := add $v.default.drain.preStopSeconds 40 40 15 5 | int -}}
+{{- if lt (int $v.embedded.terminationGracePeriodSeconds) $budget -}}
+{{- fail (printf "embedded.terminationGracePeriodSeconds is %d, and its processes stop one after the other, which may need %d (preStop %d + gateway 40 + services 40 + stores 15 + 5): set it to %d or more" (int $v.embedded.terminationGracePeriodSeconds) $budget (int $v.default.drain.preStopSeconds) $budget) -}}
+{{- end -}}
 {{- if $v.keda.enabled -}}
 {{- fail "keda.enabled is true with embedded.enabled: one Pod with files cannot be scaled; set keda.enabled to false" -}}
 {{- end -}}
