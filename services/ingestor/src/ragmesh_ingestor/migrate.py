@@ -51,7 +51,8 @@ async def migrate(settings: StoresSettings, *, wait_seconds: float = WAIT_SECOND
 async def _records_and_vectors(
     records: RecordsSettings, vectors: VectorsSettings, wait_seconds: float
 ) -> list[str | MeshError]:
-    """The record tells which indexes there should be, so it comes first."""
+    """The record tells which indexes there should be, so it comes first; one that does not answer was waited for
+    long enough for both."""
     first = await _alone(_records(records, wait_seconds))
     names: list[str] = []
     if not isinstance(first[0], MeshError):
@@ -59,7 +60,8 @@ async def _records_and_vectors(
             names = [index.name for index in _collections(await inspect(records))]
         except MeshError as error:
             first = [error]
-    return first + await _alone(_vectors(vectors, names, wait_seconds))
+    waited = isinstance(first[0], MeshError)
+    return first + await _alone(_vectors(vectors, names, 0.0 if waited else wait_seconds))
 
 
 async def _records(settings: RecordsSettings, wait_seconds: float) -> str:
@@ -136,7 +138,7 @@ def _change(before: int | None, after: int | None, what: str = "") -> str:
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Do it; the exit code."""
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     try:
@@ -153,4 +155,4 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
             sys.stdout.write(f"{each}\n")
     if not failures:
         return 0
-    return MENDABLE if any(isinstance(each, Unavailable) for each in failures) else FUTILE
+    return MENDABLE if all(isinstance(each, Unavailable) for each in failures) else FUTILE
