@@ -104,7 +104,9 @@ not used are left out. Of (dict "root" $ "component" NAME). */}}
 {{- $_ := set $set (printf "%s_FILE" $variable) (printf "/etc/ragmesh/secrets/%s" $key) -}}
 {{- end -}}
 {{- range $name, $value := mustMergeOverwrite $set (deepCopy .values.env) }}
-{{ $name }}: {{ $value | toString | quote }}
+{{- /* Numbers of a file are floats to Helm, which shows large ones with an exponent. */}}
+{{- $whole := and (kindIs "float64" $value) (eq (toString (floor $value)) (toString $value)) }}
+{{ $name }}: {{ ternary (int64 $value) $value $whole | toString | quote }}
 {{- end -}}
 {{- end -}}
 

@@ -12,6 +12,9 @@
 {{- end -}}
 {{- end -}}
 {{- include "ragmesh.validateSurfaces" . -}}
+{{- if $v.default.image.digest -}}
+{{- fail "default.image.digest is set, and each component has another image: set gateway.image.digest and so on" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "ragmesh.validateEmbedded" -}}
@@ -101,7 +104,7 @@
 {{- define "ragmesh.validateSecrets" -}}
 {{- $v := .Values -}}
 {{- if not $v.secrets.name -}}
-{{- fail "secrets.name is empty: make a Secret with the key identity-keys and name it here (see README.md, Secrets), or take values-embedded.yaml, which needs none" -}}
+{{- fail "secrets.name is empty: make a Secret with the key identity-keys and name it here (docs/kubernetes.md, The Secret), or take values-embedded.yaml, which needs none" -}}
 {{- end -}}
 {{- if not $v.secrets.keys.identityKeys -}}
 {{- fail "secrets.keys.identityKeys is empty: set it to the key of the Secret that holds the signing keys; no service starts without them" -}}
