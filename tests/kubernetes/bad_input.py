@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
 from kubernetes import cluster
-from kubernetes.cluster import helm, kubectl
-from kubernetes.house import COMPONENTS, LOAD, RELEASE, House, load_pod
-from reliability.house import COLLECTION
+from kubernetes.cluster import kubectl
+from kubernetes.house import RELEASE, House
 from reliability.judge import Gate
 
 GIVE_UP_SECONDS = 75.0
@@ -112,16 +110,18 @@ def wrong_setting(house: House) -> list[Gate]:
 
 
 def full_volume(house: House) -> list[Gate]:
-    """The ingestors' originals on 16 MiB, which are filled to the last byte."""
+    """The originals of a collection on 16 MiB, which are filled to the last byte."""
+    listed = f"import pathlib; print(max(pathlib.Path('{BLOBS}').glob('*/'), key=lambda f: len(list(f.iterdir()))))"
+    folder = kubectl("exec", "-n", RELEASE, "deployment/ragmesh-ingestor", "--", "python", "-c", listed).strip()
     changes = {
         "ingestor.extraVolumes[0].name": "small",
         "ingestor.extraVolumes[0].emptyDir.medium": "Memory",
         "ingestor.extraVolumes[0].emptyDir.sizeLimit": "16Mi",
         "ingestor.extraVolumeMounts[0].name": "small",
-        "ingestor.extraVolumeMounts[0].mountPath": f"{BLOBS}/t",
+        "ingestor.extraVolumeMounts[0].mountPath": folder,
     }
     house.upgrade(changes)
-    fill = f"open('{BLOBS}/t/filler', 'wb').write(bytes(2**25))"
+    fill = f"open('{folder}/filler', 'wb').write(bytes(2**25))"
     for pod in house.pods("ingestor"):
         _or_nothing("exec", "-n", RELEASE, str(pod["metadata"]["name"]), "--", "python", "-c", fill)
     began = {str(p["metadata"]["name"]): cluster.restarts(p) for p in house.pods()}

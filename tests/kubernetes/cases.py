@@ -4,20 +4,22 @@ harness."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from kubernetes import certificates, scaling
 from kubernetes.harm import SETTLE_SECONDS, Harm
-from kubernetes.house import COMPONENTS
+from kubernetes.house import COMPONENTS, House
 from reliability import judge
-from reliability.judge import Rule
+from reliability.judge import Gate, Rule
 
 Inject = Callable[[Harm], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """short_seconds: of load in the short set; 0 leaves it out. full_seconds: for at least 3,000 requests."""
+    """short_seconds: of load in the short set; 0 leaves it out. full_seconds: for at least 3,000 requests. changes: of
+    the values, made before. after: what is looked at when the load is over."""
 
     name: str
     title: str
@@ -25,6 +27,10 @@ class Case:
     rules: tuple[Rule, ...]
     short_seconds: float = 0.0
     full_seconds: float = 125.0
+    questions_per_second: float = 20.0
+    changes: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[House], None] | None = None
+    after: Callable[[Harm], list[Gate]] | None = None
 
 
 UNNOTICED: tuple[Rule, ...] = (judge.nothing_fails, judge.no_stream_is_cut, judge.no_document_is_lost)
@@ -104,4 +110,22 @@ CASES: tuple[Case, ...] = (
     Case("rollback", "`helm rollback`", _once(Harm.rollback), (*UNNOTICED, judge.nothing_else_ends), 0.0, 180.0),
     *(_killed(component) for component in COMPONENTS),
     *(_deleted(component) for component in COMPONENTS),
+    Case(
+        "autoscaling",
+        "HorizontalPodAutoscaler of the retriever, up and down",
+        scaling.up,
+        UNNOTICED,
+        changes=scaling.CHANGES,
+        after=scaling.down,
+    ),
+    Case(
+        "certificate",
+        "the mesh's certificate is replaced",
+        certificates.rotate,
+        (*UNNOTICED, judge.nothing_else_ends),
+        full_seconds=150.0,
+        changes=certificates.CHANGES,
+        prepare=certificates.first,
+        after=certificates.expired,
+    ),
 )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kubernetes import bad_input, cluster, embedded, policies
+from kubernetes import backups, bad_input, cluster, embedded, policies
 from kubernetes.cluster import helm, kubectl
 from kubernetes.house import RELEASE, House
 from reliability.judge import Gate
@@ -66,8 +66,7 @@ CHECKS: tuple[Check, ...] = (
     Check("absent-image", "an image that nobody has", bad_input.absent_image),
     Check("wrong-setting", "a container that does not start", bad_input.wrong_setting),
     Check("full-volume", "a volume without room", bad_input.full_volume),
+    Check("backup", "`ragmesh backup`, every store wiped, `ragmesh restore`", backups.restored),
     Check("uninstall", "`helm uninstall`", removed),
     Check("embedded", "the embedded values keep their data over a restart", embedded.kept, needs_release=False),
-    Check("backup", "back up, wipe, restore", embedded.restored, needs_release=False),
 )
-

@@ -23,6 +23,7 @@ RELEASE, STORES, LOAD = "ragmesh-test", "ragmesh-test-stores", "ragmesh-test-loa
 """Namespaces; the release has the name of its own."""
 VALUES = Path(__file__).with_name("values.yaml")
 COMPONENTS = ("gateway", "retriever", "generator", "ingestor")
+SERVICE = f"ragmesh-gateway.{RELEASE}.svc.cluster.local"
 AFTER_LOAD_SECONDS = 150.0
 """The longest deadline of an operation, the inspection of documents, and the start of the pod."""
 
@@ -105,8 +106,10 @@ class House:
     # -- pods ----------------------------------------------------------------------------------------
 
     def pods(self, component: str = "") -> list[dict[str, Any]]:
-        selector = f"app.kubernetes.io/instance={RELEASE}"
-        return cluster.pods(RELEASE, f"{selector},app.kubernetes.io/component{f'={component}' if component else ''}")
+        """Of one component, or of all; not those of hooks."""
+        wanted = component or ",".join(COMPONENTS)
+        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component in ({wanted})"
+        return cluster.pods(RELEASE, selector)
 
     def all_ready(self, seconds: float = 180.0) -> None:
         for component in COMPONENTS:
@@ -117,6 +120,12 @@ class House:
 
     def restarts(self) -> int:
         return sum(cluster.restarts(pod) for pod in self.pods())
+
+    def logs(self, component: str, since_seconds: float) -> dict[str, list[str]]:
+        """What each pod of a component logged of late."""
+        names = [str(pod["metadata"]["name"]) for pod in self.pods(component)]
+        since = f"--since={since_seconds:.0f}s"
+        return {name: kubectl("logs", "-n", RELEASE, name, since).splitlines() for name in names}
 
     # -- load ----------------------------------------------------------------------------------------
 
@@ -130,10 +139,7 @@ class House:
     def load(self, name: str, seconds: float, questions_per_second: float = 20.0) -> Iterator[Loaded]:
         """Load from inside the cluster for so long. The block does the harm, beginning when the load does; after it the
         load's own end is waited for, and what it said is there."""
-        orders = {
-            "pods": f"ragmesh-gateway-pods.{RELEASE}.svc.cluster.local",
-            "service": f"ragmesh-gateway.{RELEASE}.svc.cluster.local",
-            "collection": COLLECTION,
+        orders = load_orders(f"ragmesh-gateway-pods.{RELEASE}.svc.cluster.local", SERVICE) | {
             "label": f"{name}-{int(time.time())}",
             "subjects": self.subjects,
             "jobs": self.jobs,
@@ -153,16 +159,45 @@ class House:
             kubectl("delete", "pod", "-n", LOAD, pod, "--ignore-not-found", "--wait=false", "--grace-period=1")
 
 
+def load_orders(pods: str, service: str) -> dict[str, Any]:
+    """Orders of kubernetes/load.py that fill the collection and send nothing."""
+    return {
+        "pods": pods, "service": service, "collection": COLLECTION, "label": "fill", "subjects": [], "jobs": [],
+        "seconds": 0.0,
+    }  # fmt: skip
+
+
+def key_env() -> list[dict[str, Any]]:
+    """RAGMESH_KEY, of the Secret `key` of the pod's namespace."""
+    return [{"name": "RAGMESH_KEY", "valueFrom": {"secretKeyRef": {"name": "key", "key": "key"}}}]
+
+
 def load_pod(name: str, orders: Mapping[str, Any]) -> dict[str, Any]:
     """The pod of k8s/test-images/load with these orders; it runs once."""
-    return job_pod(
-        name,
-        ["-m", "kubernetes.load"],
-        [
-            {"name": "LOAD_ORDERS", "value": json.dumps(orders)},
-            {"name": "RAGMESH_KEY", "valueFrom": {"secretKeyRef": {"name": "key", "key": "key"}}},
-        ],
-    )
+    return job_pod(name, ["-m", "kubernetes.load"], [{"name": "LOAD_ORDERS", "value": json.dumps(orders)}, *key_env()])
+
+
+def run_pod(namespace: str, pod: dict[str, Any], seconds: float = 170.0) -> str:
+    """What a pod that runs once said, when it has succeeded; it is gone then."""
+    name = str(pod["metadata"]["name"])
+    kubectl("delete", "pod", "-n", namespace, name, "--ignore-not-found", "--grace-period=1")
+    apply(namespace, pod)
+    try:
+        return finished(namespace, name, seconds)
+    finally:
+        kubectl("delete", "pod", "-n", namespace, name, "--ignore-not-found", "--wait=false", "--grace-period=1")
+
+
+def finished(namespace: str, pod: str, seconds: float) -> str:
+    """Wait for the pod's good end; what it said. AssertionError with the last of it when there is none."""
+    try:
+        kubectl(
+            "wait", "-n", namespace, f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded",
+            f"--timeout={seconds:.0f}s", timeout_seconds=seconds + 10,
+        )  # fmt: skip
+    except (cluster.Refused, subprocess.TimeoutExpired) as error:
+        raise AssertionError(f"{pod}: {kubectl('logs', '-n', namespace, pod, '--tail=20')[-2000:]}") from error
+    return kubectl("logs", "-n", namespace, pod)
 
 
 def job_pod(name: str, arguments: list[str], env: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -242,14 +277,7 @@ def phase(pod: str) -> str:
 
 def read(pod: str, seconds: float, loaded: Loaded, log: Path) -> None:
     """Wait for the pod's end and take in what it said."""
-    try:
-        kubectl(
-            "wait", "-n", LOAD, f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded",
-            f"--timeout={seconds:.0f}s", timeout_seconds=seconds + 10,
-        )  # fmt: skip
-    except (cluster.Refused, subprocess.TimeoutExpired) as error:
-        raise AssertionError(f"{pod}: {kubectl('logs', '-n', LOAD, pod, '--tail=20')[-2000:]}") from error
-    text = kubectl("logs", "-n", LOAD, pod)
+    text = finished(LOAD, pod, seconds)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(text)
     for line in text.splitlines():

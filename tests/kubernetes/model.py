@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from reliability.house import by_question
-from support.openai_server import OpenAIServer
+from support.openai_server import OpenAIServer, Script, named_script
+
+
+def manner(body: Mapping[str, Any]) -> Script:
+    """As in the harness for what its load asks; to anybody else it repeats its prompt, sources and all."""
+    return by_question(body) if "parcel" in json.dumps(body) else named_script("scripted-echo", body)
 
 
 class ForgetfulServer(OpenAIServer):
@@ -19,7 +27,7 @@ class ForgetfulServer(OpenAIServer):
 
 
 async def serve(port: int) -> None:
-    async with ForgetfulServer(port, by_question, "0.0.0.0") as server:
+    async with ForgetfulServer(port, manner, "0.0.0.0") as server:
         await server.forget()
 
 

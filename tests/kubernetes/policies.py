@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from kubernetes import cluster
 from kubernetes.cluster import kubectl
-from kubernetes.house import LOAD, RELEASE, STORES, House, job_pod
+from kubernetes.house import LOAD, RELEASE, STORES, House, job_pod, run_pod
 from reliability.judge import Gate
 
 CONNECT_SECONDS = 3.0
@@ -27,7 +26,13 @@ Place = tuple[str, int]
 GATEWAY: list[Place] = [(f"ragmesh-gateway.{RELEASE}.svc.cluster.local", port) for port in (8080, 9090)]
 STORE: dict[str, Place] = {
     name: (f"{name}.{STORES}.svc.cluster.local", port)
-    for name, port in (("neo4j", 7687), ("milvus", 19530), ("redis-state", 6379), ("redis-cache", 6379), ("model", 8000))
+    for name, port in (
+        ("neo4j", 7687),
+        ("milvus", 19530),
+        ("redis-state", 6379),
+        ("redis-cache", 6379),
+        ("model", 8000),
+    )
 }
 API: Place = ("kubernetes.default.svc.cluster.local", 443)
 
@@ -82,15 +87,8 @@ def inner_ports(pods: Iterable[dict[str, Any]]) -> list[Place]:
 
 def tried_by_pod(namespace: str, places: Iterable[Place]) -> dict[Place, str]:
     """What a pod there says of each place."""
-    name = "stranger"
-    kubectl("delete", "pod", "-n", namespace, name, "--ignore-not-found", "--grace-period=1")
-    cluster.apply(namespace, job_pod(name, ["-c", PROGRAM, json.dumps(list(places)), str(CONNECT_SECONDS)]))
-    kubectl(
-        "wait", "-n", namespace, f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=170s",
-        timeout_seconds=180,
-    )  # fmt: skip
-    said = kubectl("logs", "-n", namespace, name)
-    kubectl("delete", "pod", "-n", namespace, name, "--wait=false")
+    program = ["-c", PROGRAM, json.dumps(list(places)), str(CONNECT_SECONDS)]
+    said = run_pod(namespace, job_pod("stranger", program))
     return _said(said)
 
 
@@ -98,9 +96,17 @@ def tried_inside(component: str, places: Iterable[Place]) -> dict[Place, str]:
     """What a component's own container says of each place."""
     return _said(
         kubectl(
-            "exec", "-n", RELEASE, f"deployment/ragmesh-{component}", "--", "python", "-c", PROGRAM,
-            json.dumps(list(places)), str(CONNECT_SECONDS),
-        )  # fmt: skip
+            "exec",
+            "-n",
+            RELEASE,
+            f"deployment/ragmesh-{component}",
+            "--",
+            "python",
+            "-c",
+            PROGRAM,
+            json.dumps(list(places)),
+            str(CONNECT_SECONDS),
+        )
     )
 
 

@@ -21,11 +21,18 @@ from kubernetes.house import House
 from reliability.judge import Documents, Evidence, Gate
 from reliability.result import Result, make_result
 
+EVERYTHING: tuple[Case | Check, ...] = (*CHECKS[:1], *CASES, *CHECKS[1:])
+"""In the order in which they run: the first installs."""
+
 
 def run_case(house: House, case: Case, seconds: float) -> Result:
     """The load with the harm in it, then the verdict."""
+    if case.prepare:
+        case.prepare(house)
+    if case.changes:
+        house.upgrade(case.changes)
     before = house.restarts()
-    with house.load(case.name, seconds) as loaded:
+    with house.load(case.name, seconds, case.questions_per_second) as loaded:
         harm = Harm(house, loaded.begin + seconds)
         case.inject(harm)
     hit = sum(fault.signal == "SIGKILL" for fault in harm.log)
@@ -35,7 +42,11 @@ def run_case(house: House, case: Case, seconds: float) -> Result:
     over = max((fault.back for fault in harm.log), default=loaded.begin)
     if harm.log:
         gates.append(Gate("the harm was over before the load", over <= harm.end, f"{over - loaded.begin:.0f} s"))
-    gates += [Gate(note, held=True, measured="seen") for note in harm.notes]
+    gates += [Gate("seen", held=True, measured=note) for note in harm.notes]
+    if case.after:
+        gates += case.after(harm)
+    if case.changes:
+        house.upgrade()
     house.all_ready()
     return make_result(case.name, case.title, gates, evidence)
 
@@ -100,19 +111,18 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the namespaces as they are at the end")
     parser.add_argument("--list", action="store_true", help="show the cases")
     arguments = parser.parse_args()
-    everything: tuple[Case | Check, ...] = (*CHECKS[:1], *CASES, *CHECKS[1:])
     if arguments.list:
-        for case in everything:
+        for case in EVERYTHING:
             print(f"{case.name:20} {case.short_seconds:5g} {case.full_seconds:5g}  {case.title}")
         return 0
-    unknown = set(arguments.case) - {case.name for case in everything}
+    unknown = set(arguments.case) - {case.name for case in EVERYTHING}
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))} (see --list)")
     if reason := cluster.missing():
         print(f"The tests on Kubernetes cannot run: {reason}. They are skipped.")
         return 0
     chosen: list[tuple[Case | Check, float]] = []
-    for case in everything:
+    for case in EVERYTHING:
         length = case.full_seconds if arguments.which == "full" else case.short_seconds
         if (case.name in arguments.case) if arguments.case else length:
             chosen.append((case, arguments.seconds or length or 60.0))

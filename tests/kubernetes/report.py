@@ -1,0 +1,68 @@
+"""Writes the measured figures into docs/kubernetes.md: `python -m kubernetes.report .kubernetes/full`.
+
+Between the two marks of the document stands what this makes of the result files, and nothing else; `--check` only says
+whether the document is what the files say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kubernetes.run import EVERYTHING
+from reliability.report import BEGIN, END
+from reliability.result import Result, read_result
+
+HEAD = "| case | requests | whole / partial / typed / broken | p50 / p99 | documents | promised: seen |"
+ABOUT = """Two nodes on one machine of 2 cores, two Pods of each component, Neo4j, milvus-lite over TCP and two Redis in
+the cluster, a scripted model. Load comes from a Pod to the addresses of the gateway's Pods: 20 questions a second
+(searches, answers, streams), 4 reads and every other second a document, at fixed times. What the columns mean is in
+[reliability.md](reliability.md). `make test-kubernetes-full` measures all, `make test-kubernetes-full CASE=<case>` one;
+`PYTHONPATH=tests .venv/bin/python -m kubernetes.report .kubernetes/full` writes this."""
+
+
+def row(result: Result) -> str:
+    """One line of the table."""
+    gates = "; ".join(f"{'' if g['held'] else '**missed** '}{g['promise']}: {g['measured']}" for g in result.gates)
+    name = f"| `{result.name}` {result.title} "
+    if not result.requests:
+        return f"{name}| | | | | {gates} |"
+    count = result.verdicts.get
+    other = sum(count(verdict, 0) for verdict in ("broken", "cut", "late", "wrong"))
+    verdicts = f"{count('answer', 0)} / {count('degraded', 0)} / {count('typed', 0)} / {other}"
+    documents = result.documents
+    kept = documents["acknowledged"] - len(documents["lost"]) - len(documents["doubled"])
+    times = f"{result.p50_ms:.0f} / {result.p99_ms:.0f} ms"
+    return f"{name}| {result.requests} | {verdicts} | {times} | {kept} of {documents['acknowledged']} | {gates} |"
+
+
+def table(results: Sequence[Result]) -> str:
+    """The whole table, in the order of the cases."""
+    order = {case.name: place for place, case in enumerate(EVERYTHING)}
+    rows = [row(result) for result in sorted(results, key=lambda r: order.get(r.name, len(order)))]
+    return "\n".join([ABOUT, "", HEAD, "|---|---|---|---|---|---|", *rows])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measured figures into the document.")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--document", type=Path, default=Path("docs/kubernetes.md"))
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    results = [read_result(path) for path in arguments.results.glob("*/result.json")]
+    if not results:
+        parser.error(f"no result files in {arguments.results}")
+    text = arguments.document.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    written = f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{after}"
+    if arguments.check:
+        return 0 if written == text else 1
+    arguments.document.write_text(written)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
