@@ -64,6 +64,7 @@ not used are left out. Of (dict "root" $ "component" NAME). */}}
 {{- if has $c (list "retriever" "ingestor" "migrate") -}}
 {{- $_ := mustMerge $set (dict
   "RAGMESH_VECTORS_URL" $v.stores.vectors.url
+  "RAGMESH_VECTORS_MAX_LOADED" $v.stores.vectors.maxLoaded
   "RAGMESH_VECTORS_TIMEOUT_SECONDS" $v.stores.vectors.timeoutSeconds) -}}
 {{- if not $v.secrets.keys.stateUrl }}{{ $_ := set $set "RAGMESH_STATE_URL" $v.stores.state.url }}{{ end -}}
 {{- end -}}
