@@ -119,12 +119,29 @@ test-kubernetes: .venv/.dev ## the chart on the cluster of KUBECONFIG, short set
 test-kubernetes-full: .venv/.dev ## all of it, 3,000 requests a case (an hour; CASE=name for one)
 	@$(KUBERNETES) --set full $(if $(CASE),--case $(CASE))
 
+# What checks the chart is taken from PATH, or from where charts/tools puts it.
+export PATH := $(PATH):$(CURDIR)/.tools/bin
+
+.PHONY: chart-tools
+chart-tools: ## build what checks the chart into .tools/bin: helm, helm-unittest, helm-docs, kubeconform, kube-score (Go)
+	@charts/tools
+
+.PHONY: check-chart
+check-chart: .venv/.dev ## the chart: lint, schemas, rules, refusals, unit tests, golden renders (helm; make chart-tools)
+	@charts/check
+
+.PHONY: rendered
+rendered: ## write k8s/rendered, the chart's README and its snapshots anew (helm, helm-docs, helm-unittest)
+	@charts/render
+	@$${HELM_DOCS:-helm-docs} --chart-search-root charts/ragmesh --sort-values-order file --log-level warning
+	@$${HELM_UNITTEST:-helm-unittest} --update-snapshot charts/ragmesh >/dev/null
+
 # -- check -----------------------------------------------------------------------------------------
 
 SOURCES := libs services cli tests
 
 .PHONY: check
-check: lint types rooms check-protos check-generate check-docs ## format, lint, types, import rules, contract, generated files
+check: lint types rooms check-protos check-generate check-docs check-chart ## format, lint, types, import rules, contract, chart, generated files
 
 .PHONY: lint
 lint: .venv/.dev ## format and lint

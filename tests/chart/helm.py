@@ -59,6 +59,12 @@ def render(name: str, *sets: str, values: dict[str, Any] | None = None, argument
     return parse(manifests(name, *sets, extra=yaml.safe_dump(values) if values else "", arguments=arguments))
 
 
+@functools.cache
+def shared(name: str) -> Release:
+    """The objects of a ci values file, parsed once: not to be changed."""
+    return parse(manifests(name))
+
+
 def refusal(name: str, *sets: str, values: dict[str, Any] | None = None) -> str:
     """Why helm refuses these values. Raises AssertionError when it does not."""
     try:

@@ -19,11 +19,14 @@ SENTENCES = [
 Values = dict[str, Any]
 # (ci values file, what is changed, words that must be said: the value and its cure)
 CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
-    "two replicas of the embedded stores": ("embedded", ("embedded.replicas=2",), ["embedded.replicas is 2", "must be 1"]),
+    "two replicas of the embedded stores": ("embedded", ("embedded.replicas=2",), ["embedded.replicas is 2"]),
     "two replicas by the default": ("embedded", ("default.replicas=2",), ["default.replicas is 2", "set it to 1"]),
     "two replicas of one service": ("embedded", ("gateway.replicas=2",), ["gateway.replicas is 2", "leave it out"]),
-    "embedded and scaled": ("embedded", ("default.autoscaling.enabled=true",), ["default.autoscaling.enabled", "false"]),
+    "embedded and scaled": ("embedded", ("default.autoscaling.enabled=true",), ["default.autoscaling.enabled"]),
     "embedded and keda": ("embedded", ("keda.enabled=true", "keda.address=a:1"), ["keda.enabled", "to false"]),
+    "embedded and a grace period below its drain": (
+        "embedded", ("embedded.terminationGracePeriodSeconds=60",), ["is 60", "set it to 105 or more"],
+    ),
     "embedded and an ExternalSecret without a store": (
         "embedded", ("externalSecrets.enabled=true",), ["externalSecrets.store.name"],
     ),
@@ -67,9 +70,12 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
         "external-secrets", ("externalSecrets.store.name=",), ["externalSecrets.store.name"],
     ),
     "a grace period below the drain": (
-        "minimal", ("gateway.terminationGracePeriodSeconds=30",), ["gateway.terminationGracePeriodSeconds is 30", "or more"],
+        "minimal", ("gateway.terminationGracePeriodSeconds=30",), ["Seconds is 30", "or more"],
     ),
     "fewest above most": ("minimal", ("retriever.autoscaling.minReplicas=20",), ["retriever.autoscaling.minReplicas"]),
+    "one digest for all images": (
+        "minimal", (f"default.image.digest=sha256:{'0' * 64}",), ["default.image.digest is set"],
+    ),
     "scaled by a share of nothing": (
         "minimal", ("gateway.resources.requests.cpu=null", "default.resources.requests.cpu=null"), ["requests.cpu"],
     ),

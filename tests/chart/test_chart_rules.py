@@ -13,7 +13,7 @@ from chart.rules.registry import RULES
 @pytest.mark.parametrize("values", helm.CI_VALUES)
 @pytest.mark.parametrize("name", RULES)
 def test_a_rendering_keeps_the_rule(name: str, values: str) -> None:
-    found = RULES[name].findings(helm.render(values))
+    found = RULES[name].findings(helm.shared(values))
     assert [one for one in found if not explained(name, values, one[0])] == []
 
 
@@ -22,7 +22,7 @@ def test_every_exception_names_a_rule_has_a_reason_and_is_needed() -> None:
         exception
         for values in helm.CI_VALUES
         for name, rule in RULES.items()
-        for where, _ in rule.findings(helm.render(values))
+        for where, _ in rule.findings(helm.shared(values))
         for exception in EXCEPTIONS
         if exception.covers(name, values, where)
     }

@@ -30,7 +30,7 @@ def security(release: Release) -> Object:
 
 
 def spec(kind: str, name: str) -> Callable[[Release], Object]:
-    return lambda release: release.named(kind, name)["spec"]  # type: ignore[no-any-return]  # of plain dictionaries
+    return lambda release: release.named(kind, name)["spec"]
 
 
 gateway = spec("Deployment", "ragmesh-gateway")
@@ -73,7 +73,7 @@ def minus(kind: str) -> Break:
     return change
 
 
-CRON = {"jobTemplate": {"spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}}
+CRON: Object = {"jobTemplate": {"spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}}
 SELECTOR = {"matchLabels": {"nobody": "has it"}}
 POD_SELECTOR = {"podSelector": SELECTOR, "policyTypes": ["Ingress"]}
 

@@ -117,7 +117,7 @@ def test_the_schema_knows_no_value_that_is_not_there() -> None:
 
 
 def test_helm_refuses_a_wrong_type_of_every_value() -> None:
-    """All at once, because helm tells all: text where a number or a switch or a list is asked, and the other way round."""
+    """All at once, because helm tells all: text for a number, a switch or a list, and a list for a text."""
     wrong = {
         path: ["a", "list"] if isinstance(value, str | dict) or value is None else "a text"
         for path, value in leaves(VALUES)
@@ -154,5 +154,5 @@ def test_a_value_out_of_its_bounds_is_refused_by_its_name(text: str, named: str)
 
 def test_the_defaults_themselves_fit_the_schema() -> None:
     """What they lack is an address, not another type."""
-    with pytest.raises(helm.RenderFailed, match="stores.records.url is empty"):
+    with pytest.raises(helm.RenderFailed, match=r"stores\.records\.url is empty"):
         helm.helm("template", "ragmesh", str(helm.CHART))

@@ -3,8 +3,8 @@
 usage: write_schemas.py [CRD.yaml ...]
 
 Kinds of Kubernetes come from the API server that kubectl is set to, those of operators from the files of their
-CustomResourceDefinitions. Descriptions are left out, unknown fields are refused, and only what a kind refers to is kept,
-so that the folder stays small enough to live here: the check needs no network and no cluster.
+CustomResourceDefinitions. Descriptions are left out, unknown fields are refused, and only what a kind refers to is
+kept, so that the folder stays small enough to live here: the check needs no network and no cluster.
 """
 
 from __future__ import annotations
@@ -97,11 +97,13 @@ def write(group: str, version: str, kind: str, schema: dict[str, Any], definitio
 
 def main(crds: list[str]) -> None:
     api = json.loads(subprocess.check_output(["kubectl", "get", "--raw", "/openapi/v2"]))
-    definitions = {name: FREE.get(name) or strict(schema) for name, schema in api["definitions"].items()}
+    definitions: dict[str, Any] = {
+        name: FREE.get(name) or strict(schema) for name, schema in api["definitions"].items()
+    }
     missing = set(KINDS)
     for name, schema in api["definitions"].items():
         for gvk in schema.get("x-kubernetes-group-version-kind", []):
-            found = (gvk["group"], gvk["version"], gvk["kind"])
+            found: tuple[str, str, str] = (gvk["group"], gvk["version"], gvk["kind"])
             if found in missing and "metadata" in schema.get("properties", {}):
                 write(*found, definitions[name], definitions)
                 missing.remove(found)
@@ -112,9 +114,9 @@ def main(crds: list[str]) -> None:
             for version in crd["spec"]["versions"]:
                 found = (crd["spec"]["group"], version["name"], crd["spec"]["names"]["kind"])
                 if found in missing:
-                    schema = strict(version["schema"]["openAPIV3Schema"])
-                    schema["properties"]["metadata"] = {"$ref": f"#/definitions/{METADATA}"}
-                    write(*found, schema, definitions)
+                    own: dict[str, Any] = strict(version["schema"]["openAPIV3Schema"])
+                    own["properties"]["metadata"] = {"$ref": f"#/definitions/{METADATA}"}
+                    write(*found, own, definitions)
                     missing.remove(found)
     if missing:
         sys.exit(f"no schema for {sorted(missing)}: give the files of their CustomResourceDefinitions")
