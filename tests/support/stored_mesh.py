@@ -114,7 +114,7 @@ class StoredMesh:
     async def seen(self, tenant: str = "") -> dict[str, Any]:
         """What a tenant's readers could find out of all its collections; nothing that names an index or a job."""
         tenant = tenant or self.tenant
-        records, seen = self.stores.record.records, {}
+        records, seen = self.stores.record.records, dict[str, Any]()
         for collection in await self.stores.record.copies.collections(tenant):
             facts: dict[str, Any] = {"counts": (collection.documents_ready, collection.documents_pending)}
             facts["spec"], facts["labels"] = collection.spec, collection.labels

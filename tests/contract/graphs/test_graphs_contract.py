@@ -307,3 +307,10 @@ async def test_after_kill_9_of_the_writer_the_graph_is_that_of_whole_batches(tmp
         more = [chain(n) for n in range(acknowledged + extra + 8)]
         await graph.write(KILLED, more[-8:])
         assert await stored_links(graph, KILLED, more) == naive_links(more)
+
+
+async def test_chunks_are_returned_as_they_were_written(graph: Graph) -> None:
+    await graph.write(INDEX, [NEW_YORK, NEW_YORK_CITY, chunk("bare", ["b", "a"], "")])
+    found = {one.document_id: one for one in await graph.chunks(INDEX, ["ny:1:0", "bare:1:0", "unknown"])}
+    assert found == {"ny": NEW_YORK, "bare": chunk("bare", ["a", "b"], "")}
+    assert await graph.chunks(IndexRef(OTHER_TENANT, INDEX.name), ["ny:1:0"]) == []

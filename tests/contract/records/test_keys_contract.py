@@ -93,3 +93,13 @@ async def test_a_revoked_key_keeps_its_first_time_and_only_its_tenant_revokes_it
     assert (await keys.revoke(ACME, KEY.key_id)).revoked_at == NOW
     await keys.put(replace(KEY, key_id=f"k2-{RUN}", revoked_at=NOW - timedelta(days=1)))
     assert (await keys.revoke(ACME, f"k2-{RUN}")).revoked_at == NOW - timedelta(days=1)
+
+
+async def test_copies_are_of_one_tenant_or_of_all(keys: Keys) -> None:
+    theirs = replace(KEY, key_id=f"k2-{RUN}", tenant=OTHER)
+    for record in (KEY, theirs):
+        await keys.put(record)
+    assert list(await keys.copies(ACME, "", 10)) == [KEY]
+    everyone = [one for one in await keys.copies("", "", 10_000) if one.tenant in {ACME, OTHER}]
+    assert everyone == [KEY, theirs]
+    assert KEY not in await keys.copies("", KEY.key_id, 10_000)

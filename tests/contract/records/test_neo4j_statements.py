@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ragmesh_backends.neo4j.client import Transaction
-from ragmesh_backends.records.neo4j import collections, documents, keys, ledger, versions
+from ragmesh_backends.records.neo4j import collections, copies, documents, keys, ledger, versions
 from ragmesh_backends.records.neo4j.schema import NEO4J_KEYS_SCHEMA, NEO4J_RECORDS_SCHEMA
 from support import neo4j
 
@@ -21,7 +21,7 @@ LISTS = {"names": [{}], "nodes": [{}], "document_keys": [""], "document_ids": ["
 
 def statements() -> Iterator[tuple[str, str]]:
     """Each whole statement with where it stands; what is only a part of others ends without a result or a change."""
-    for module in (collections, documents, keys, ledger, versions):
+    for module in (collections, copies, documents, keys, ledger, versions):
         for name, value in vars(module).items():
             for number, text in enumerate(value if isinstance(value, tuple) else (value,)):
                 whole = isinstance(text, str) and re.search(r"\b(RETURN|SET|REMOVE|DELETE)\b", text)

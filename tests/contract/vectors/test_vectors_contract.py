@@ -402,3 +402,27 @@ async def test_cancellation_passes_through_and_spoils_nothing(vectors: MilvusVec
         with pytest.raises(asyncio.CancelledError):
             await task
     assert documents(await vectors.bm25(index, "words", 5, where=ALL)) == ["doc"]
+
+
+async def test_stored_rows_are_returned_whoever_may_see_them_and_can_be_written_back(
+    vectors: MilvusVectors, index: IndexRef, new_ref: Callable[[], IndexRef]
+) -> None:
+    rows = [row("a", vector=unit(1, 2)), row("b", page=3, heading_path=("H",), access=("staff", "ops"))]
+    await vectors.insert(index, rows)
+    stored = {one.chunk.chunk_id: one for one in await vectors.stored_rows(index, [r.chunk.chunk_id for r in rows])}
+    copy = new_ref()
+    await vectors.create_index(copy, SPEC)
+    await vectors.insert(copy, list(stored.values()), keyed=True)
+    for each in rows:
+        found = stored[each.chunk.chunk_id]
+        assert found.chunk == each.chunk
+        assert np.array_equal(found.vector, each.vector)
+    for where in (ALL, SearchFilter(groups=("ops",))):
+        for hits in (
+            [await vectors.dense(ref, unit(1), 5, where=where, with_vectors=True) for ref in (index, copy)],
+            [await vectors.bm25(ref, "words", 5, where=where) for ref in (index, copy)],
+        ):
+            assert hits[0] == hits[1]
+    assert len(await vectors.dense(copy, unit(1), 5, where=ALL)) == 1
+    for unknown in (["absent", "no identifier"], ["no identifier"], []):
+        assert await vectors.stored_rows(index, unknown) == []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import tarfile
 from pathlib import Path
 
 import pytest
+import structlog
 
-from ragmesh_ingestor.backup import archive
+from ragmesh_ingestor.backup import __main__ as backup_process
+from ragmesh_ingestor.backup import archive, tasks
 from ragmesh_ingestor.backup.archive import HEADER, MANIFEST, ArchiveReader, ArchiveWriter, Entry, Manifest
 from ragmesh_servicekit.errors import FailedPrecondition
 
@@ -81,6 +84,18 @@ def test_a_part_that_unpacks_to_more_than_it_says_is_refused_before_it_takes_the
     monkeypatch.setattr(archive, "MAX_PART_BYTES", 1000)
     with ArchiveReader.open(path) as reader, pytest.raises(FailedPrecondition, match="is damaged: its part"):
         reader.read(reader.manifest.parts[0])
+
+
+def test_a_full_disk_is_told_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tasks, "back_up", full)
+    monkeypatch.setattr(structlog, "configure", lambda **_: None)
+    assert backup_process.main(["backup", str(tmp_path / "b.tar")]) == 1
+    assert json.loads(capsys.readouterr().out) == {"failure": f"there is no space left for {tmp_path / 'b.tar'}"}
 
 
 def of(folder: Path, members: dict[str, bytes]) -> Path:

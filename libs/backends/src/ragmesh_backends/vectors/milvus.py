@@ -204,10 +204,12 @@ class MilvusVectors:
         """The rows of these chunks as they are kept, whoever may see them, in no promised order; absent ones are left
         out. Their access lists hold keys, from which groups cannot be told: `insert(..., keyed=True)` writes them back.
         At most 512 at once."""
-        with span("vectors.stored_rows", db_system_name="milvus", ragmesh_ids=len(chunk_ids)):
-            where = OneOf("chunk_id", [chunk_id for chunk_id in dict.fromkeys(chunk_ids) if is_chunk_id(chunk_id)])
+        wanted = [chunk_id for chunk_id in dict.fromkeys(chunk_ids) if is_chunk_id(chunk_id)]
+        if not wanted:
+            return []
+        with span("vectors.stored_rows", db_system_name="milvus", ragmesh_ids=len(wanted)):
             fields = [*schema.DISPLAYED, "access", schema.DENSE]
-            reply = await self._query(index, where, fields, strong=True)
+            reply = await self._query(index, OneOf("chunk_id", wanted), fields, strong=True)
             return stored(reply.fields_data, requests.strings(reply.fields_data, "chunk_id"))
 
     async def _search(

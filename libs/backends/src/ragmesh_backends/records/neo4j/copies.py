@@ -24,7 +24,7 @@ LISTING_SECONDS = 120.0
 _STAGED = to_microseconds(STAGED_AT)
 
 _COLLECTIONS = """
-MATCH (c:RecordCollection) WHERE c.live_key IS NOT NULL AND ($tenant = '' OR c.tenant = $tenant)
+MATCH (c:RecordCollection) WHERE c.index_name >= '' AND c.live_key IS NOT NULL AND ($tenant = '' OR c.tenant = $tenant)
 RETURN properties(c) AS node
 """
 _LIVE = """

@@ -19,8 +19,8 @@ MATCH (k:GatewayKey {tenant: $tenant}) WHERE k.position > $after
 RETURN properties(k) AS node ORDER BY k.position LIMIT $limit
 """
 _COPIES = """
-MATCH (k:GatewayKey) WHERE k.position > $after AND ($tenant = '' OR k.tenant = $tenant)
-RETURN properties(k) AS node ORDER BY k.position LIMIT $limit
+MATCH (k:GatewayKey) WHERE k.key_id > $after AND ($tenant = '' OR k.tenant = $tenant)
+RETURN properties(k) AS node ORDER BY k.key_id LIMIT $limit
 """
 # The lock first, then a statement that reads what the one before has committed.
 _LOCK = "MATCH (k:GatewayKey {key_id: $key_id}) WHERE k.tenant = $tenant SET k.locked_us = $now"
@@ -67,10 +67,10 @@ class Neo4jKeys(Table):
         return await self._client.read(work)
 
     async def copies(self, tenant: str, after: str, limit: int) -> Sequence[KeyRecord]:
-        """As `list`, and of all tenants for the tenant "": for backups."""
+        """As `list`, and of all tenants for the tenant "": for backups. Ids are ASCII, which sorts everywhere alike."""
 
         async def work(transaction: Transaction) -> Sequence[KeyRecord]:
-            found = await rows(transaction, _COPIES, tenant=tenant, after=ordered(after), limit=limit)
+            found = await rows(transaction, _COPIES, tenant=tenant, after=after, limit=limit)
             return [_record(row["node"]) for row in found]
 
         return await self._client.read(work)

@@ -22,7 +22,7 @@ from ragmesh_backends.records.sqlite.table import Table
 from ragmesh_backends.records.sqlite.versions import VERSION_COLUMNS, version_record
 
 LISTING_SECONDS = 120.0
-"""For the marks of a whole collection: a million take about 3 s."""
+"""For the marks of a whole collection: half a million took 2.5 s on two cores."""
 
 _STAGED = to_microseconds(STAGED_AT)
 
