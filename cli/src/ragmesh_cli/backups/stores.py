@@ -51,9 +51,7 @@ async def reachable(home: Home, *, made: bool) -> AsyncIterator[Mapping[str, str
     if state is not None:
         address = next((str(entry["address"]) for entry in state["processes"] if entry["name"] == MILVUS), "")
         if not address or ("RAGMESH_RECORDS_URL" not in own and not (home.path / "records.db").exists()):
-            raise Failure(
-                f"the mesh that runs in {home.path} has stores elsewhere: set the RAGMESH_*_URL that it has"
-            )
+            raise Failure(f"the mesh that runs in {home.path} has stores elsewhere: set the RAGMESH_*_URL that it has")
         yield {**environ, "RAGMESH_VECTORS_URL": address}
         return
     async with _milvus(home) as address:
