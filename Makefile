@@ -119,8 +119,8 @@ test-kubernetes: .venv/.dev ## the chart on the cluster of KUBECONFIG, short set
 test-kubernetes-full: .venv/.dev ## all of it, 3,000 requests a case (an hour; CASE=name for one)
 	@$(KUBERNETES) --set full $(if $(CASE),--case $(CASE))
 
-# What checks the chart is taken from PATH, or from where charts/tools puts it.
-export PATH := $(PATH):$(CURDIR)/.tools/bin
+# What checks the chart: from where charts/tools puts it, else from PATH.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .PHONY: chart-tools
 chart-tools: ## build what checks the chart into .tools/bin: helm, helm-unittest, helm-docs, kubeconform, kube-score (Go)
