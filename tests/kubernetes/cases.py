@@ -80,7 +80,7 @@ def _killed(component: str) -> Case:
     return Case(
         f"kill-{component}",
         f"SIGKILL of one {component} after the other",
-        _again(lambda harm, turn: harm.kill(component, turn), 20.0),
+        _again(lambda harm, turn: harm.kill(component, turn), 50.0),
         GATEWAY_KILLED if component == "gateway" else INNER_KILLED,
         30.0 if component == "retriever" else 0.0,
     )

@@ -30,6 +30,7 @@ def installed(house: House) -> list[Gate]:
     if house.installed():
         helm("uninstall", RELEASE, "-n", RELEASE, "--wait")
     seconds = house.upgrade()
+    house.current = True
     pods = house.pods()
     began = time.monotonic()
     said = helm("test", RELEASE, "-n", RELEASE, "--logs")
@@ -49,6 +50,7 @@ def installed(house: House) -> list[Gate]:
 def removed(house: House) -> list[Gate]:
     """Nothing of the release is left but what is meant to stay."""
     helm("uninstall", RELEASE, "-n", RELEASE, "--wait", "--timeout=180s")
+    house.current = False
     kinds = "deployments,services,configmaps,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers,jobs"
     left = kubectl("get", kinds, "-n", RELEASE, "-l", f"app.kubernetes.io/instance={RELEASE}", "-o", "name").split()
     claims = kubectl("get", "persistentvolumeclaims", "-n", RELEASE, "-o", "name").split()

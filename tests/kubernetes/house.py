@@ -46,10 +46,12 @@ class Loaded:
 
 @dataclass
 class House:
-    """A release on its stores. spare_node: one that may be drained; empty when the cluster has none."""
+    """A release on its stores. spare_node: one that may be drained; empty when the cluster has none. current: whether
+    the release is what the chart and values.yaml are now."""
 
     out: Path
     spare_node: str = ""
+    current: bool = False
     subjects: list[tuple[str, str]] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
 

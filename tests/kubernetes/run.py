@@ -90,9 +90,11 @@ def run(chosen: list[tuple[Case | Check, float]], out: Path, *, keep: bool) -> b
 
 
 def open_house(house: House, *, fill: bool) -> None:
-    """Install when nothing is, and put the subjects in."""
-    if not house.installed():
+    """Install, or bring what is there to what the chart is now, once; and put the subjects in."""
+    if not house.current:
         print(f"installed in {house.upgrade():.0f} s", flush=True)
+        house.all_ready()
+        house.current = True
     if fill and not house.subjects:
         house.fill()
 
