@@ -66,11 +66,12 @@ async def test_a_process_that_fails_is_one_sentence(child: Child, code: str, sen
 
 async def test_a_caller_that_is_cancelled_waits_until_the_process_has_cleaned_up(child: Child, tmp_path: Path) -> None:
     child(
-        f"""import time
+        f"""import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 try:
     print('{{"stage": "backing up", "done": 0, "total": 1}}', flush=True)
     time.sleep(60)
-except KeyboardInterrupt:
+finally:
     open({str(tmp_path / "cleaned")!r}, "w").close()"""
     )
     begun = asyncio.Event()

@@ -84,7 +84,7 @@ def _cancel_at_sigterm() -> list[int]:
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # not SIGINT, which it ignores when a shell put us in the background
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await process.wait()
