@@ -99,12 +99,29 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "KEDA with a password of no Secret": (
         "keda", ("secrets.name=",), ["secrets.name is empty"],
     ),
+    "a password in the address of Milvus": (
+        "minimal", ("stores.vectors.url=http://root:pass@milvus:19530",), ["stores.vectors.url", "vectorsToken"],
+    ),
+    "a key in the address of a bucket": (
+        "minimal", ("stores.blobs.url=s3://id:key@bucket/prefix",), ["stores.blobs.url", "s3AccessKey and s3SecretKey"],
+    ),
+    "a key in the address of a model": (
+        "embedded", ("model.url=https://me:key@host/v1", "model.name=x"), ["model.url", "secrets.keys.modelKey"],
+    ),
     "embeddings of no model": ("minimal", ("embedding.url=https://host/v1",), ["embedding.model is empty"]),
     "a model without a name": ("minimal", ("model.url=https://host/v1",), ["model.name is empty"]),
     "a grace below the longest answer": (
         "passwords", ("model.timeoutSeconds=60",), ["gateway.drain.graceSeconds is 40", "model.timeoutSeconds 60"],
     ),
 }  # fmt: skip
+
+
+def test_a_refusal_does_not_repeat_a_password() -> None:
+    for values, sets, _ in CASES.values():
+        if any(":pass@" in one or ":key@" in one for one in sets):
+            said = helm.refusal(values, *sets)
+            assert "pass@" not in said
+            assert "key@" not in said
 
 
 @pytest.mark.parametrize("case", CASES)

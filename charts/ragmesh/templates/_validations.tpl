@@ -190,6 +190,11 @@
 {{- if and $v.keda.enabled (not $v.keda.address) -}}
 {{- fail "keda.address is empty: set it to host:port of the Redis for state, as KEDA reaches it" -}}
 {{- end -}}
+{{- range $name, $rule := dict "stores.vectors.url" (list $v.stores.vectors.url "secrets.keys.vectorsToken") "stores.blobs.url" (list $v.stores.blobs.url "secrets.keys.s3AccessKey and s3SecretKey") "stores.blobs.s3Endpoint" (list $v.stores.blobs.s3Endpoint "secrets.keys.s3AccessKey and s3SecretKey") "embedding.url" (list $v.embedding.url "secrets.keys.embeddingKey") "model.url" (list $v.model.url "secrets.keys.modelKey") -}}
+{{- if regexMatch "^([a-z0-9]+://)?[^/]*@" (first $rule) -}}
+{{- fail (printf "%s holds a user or password, which anybody could read in a ConfigMap: take it out, and put it into the Secret (%s)" $name (last $rule)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $v.embedding.url (not $v.embedding.model) -}}
 {{- fail "embedding.model is empty: name the model of the API at embedding.url" -}}
 {{- end -}}
