@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ragmesh_backends.graphs.neo4j import NEO4J_GRAPH_SCHEMA
+from ragmesh_backends.model.inspection import ComponentVersion
 from ragmesh_backends.neo4j.inspection import declared, inspected
 from ragmesh_backends.neo4j.schema import Schema
-from ragmesh_backends.records.inspection import ComponentVersion, inspect
+from ragmesh_backends.records.inspection import inspect
 from ragmesh_backends.records.neo4j.schema import NEO4J_RECORDS_SCHEMA
 from ragmesh_backends.store_settings import RecordsSettings
 from support import neo4j

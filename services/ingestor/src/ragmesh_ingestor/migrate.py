@@ -18,7 +18,8 @@ import structlog
 
 from ragmesh_backends.blobs import layout as blobs_layout
 from ragmesh_backends.blobs.object_store import ObjectBlobs
-from ragmesh_backends.records.inspection import IndexExpectation, Inspection, inspect
+from ragmesh_backends.model.inspection import IndexExpectation, Inspection
+from ragmesh_backends.records.inspection import inspect
 from ragmesh_backends.records.open import open_keys, open_records
 from ragmesh_backends.redis import layout as redis_layout
 from ragmesh_backends.redis.client import connect, require_durable

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ragmesh_backends.model.inspection import ComponentVersion, IndexExpectation, Inspection
 from ragmesh_backends.neo4j.client import Neo4j, Transaction, rows
 from ragmesh_backends.neo4j.schema import Schema
-from ragmesh_backends.records.inspection import ComponentVersion, IndexExpectation, Inspection
 
 _VERSIONS = "MATCH (v:SchemaVersion) RETURN v.component AS component, v.version AS version"
 _INDEXES = "SHOW INDEXES YIELD name, state WHERE state = 'ONLINE' RETURN name"  # a constraint has one of its name

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from ragmesh_backends.records.inspection import ComponentVersion, IndexExpectation, Inspection
+from ragmesh_backends.model.inspection import ComponentVersion, IndexExpectation, Inspection
 from ragmesh_backends.sqlite.faults import translate
 from ragmesh_backends.sqlite.schema import Schema
 
