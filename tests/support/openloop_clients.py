@@ -32,6 +32,7 @@ REPEATABLE_METHODS = (
 )
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": "gateway"},
     "methodConfig": [
         {
             "name": [{"service": service, "method": method} for service, method in REPEATABLE_METHODS],
