@@ -27,7 +27,7 @@ def refused(house: House, changes: Mapping[str, str], names: str, look: Callable
     back_to_good(house)
     line = next((line.strip() for line in f"{told}\n{said}".splitlines() if names in line), told[-300:])
     return [
-        Gate("`helm upgrade` fails", failed, said.splitlines()[0][:160] if said else "it did not"),
+        Gate("`helm upgrade` fails", failed, f"`{shortened(said.partition('Error: ')[2])}`" if said else "it did not"),
         Gate("what is wrong is named", names in told or names in said, f"`{shortened(line)}`"),
         Gate("the pods that served still run", before <= after, f"{len(before & after)} of {len(before)}"),
         Gate("and answer", served == "", served or "20 questions"),
@@ -84,14 +84,15 @@ def missing_secret(house: House) -> list[Gate]:
 def wrong_store(house: House) -> list[Gate]:
     changes = {
         "stores.records.url": "bolt://nowhere.ragmesh-test-stores.svc.cluster.local:7687",
-        "migrations.waitSeconds": "10",
         "migrations.backoffLimit": "0",
     }
     return refused(house, changes, "nowhere", job_says)
 
 
 def absent_image(house: House) -> list[Gate]:
-    return refused(house, {"retriever.image.tag": "not-built"}, "ragmesh-retriever:not-built", events)
+    return refused(
+        house, {"retriever.image.tag": "not-built"}, 'Failed to pull image "ragmesh-retriever:not-built"', events
+    )
 
 
 def wrong_setting(house: House) -> list[Gate]:
@@ -106,7 +107,7 @@ def wrong_setting(house: House) -> list[Gate]:
                 said.append(_or_nothing("logs", "-n", RELEASE, name))
         return "\n".join(said)
 
-    return refused(house, {"retriever.env.RAGMESH_VECTORS_MAX_LOADED": "0"}, "RAGMESH_VECTORS_MAX_LOADED", look)
+    return refused(house, {"retriever.env.RAGMESH_CATALOGUE_SECONDS": "-1"}, "RAGMESH_CATALOGUE_SECONDS", look)
 
 
 def full_volume(house: House) -> list[Gate]:
@@ -138,6 +139,7 @@ def full_volume(house: House) -> list[Gate]:
         if "blobs" in line and ("warn" in line.lower() or "error" in line.lower() or "room" in line)
     ]
     after = {str(p["metadata"]["name"]): cluster.restarts(p) for p in house.pods()}
+    ended = [name for name, count in after.items() if count != began.get(name, count)]
     back_to_good(house)
     told = "; ".join(refusals) or "none was refused"
     return [
@@ -145,5 +147,5 @@ def full_volume(house: House) -> list[Gate]:
         Gate("no document is answered without a reason", not unsure, f"{len(unsure)} of {len(documents)}"),
         Gate("questions and reads go on", not others, f"{len(others)} of {len(loaded.operations)} failed"),
         Gate("a log line names the cause", bool(logged), f"`{shortened(logged[0])}`" if logged else "none"),
-        Gate("no pod goes", began == after, f"{len(after)} pods as before" if began == after else f"{after}"),
+        Gate("no container ends", not ended, ", ".join(ended) or f"{len(after)} pods"),
     ]
