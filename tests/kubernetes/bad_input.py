@@ -86,7 +86,7 @@ def wrong_store(house: House) -> list[Gate]:
         "stores.records.url": "bolt://nowhere.ragmesh-test-stores.svc.cluster.local:7687",
         "migrations.backoffLimit": "0",
     }
-    return refused(house, changes, "nowhere", job_says)
+    return refused(house, changes, "records", job_says)
 
 
 def absent_image(house: House) -> list[Gate]:
