@@ -62,6 +62,7 @@ CONNECT_SECONDS = 2.0
 READ_SECONDS = {Ask.SEARCH: 6.0, Ask.JOB: 6.0}
 """How long REST waits for a byte before a repeatable call goes to the other gateway: longer than a store is waited for,
 which is 5 s. An answer may take its time."""
+SERVICES = {"", "retriever", "generator", "ingestor"}
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _PEER = re.compile(r"ipv4:([\d.:]+)")
 
@@ -165,7 +166,7 @@ class RestUser:
     """Keep-alive connections to all gateways, in turn; the list may change while it is used. A gateway that cannot be
     connected to is left for the next one, as nothing was sent. Repeatable calls are also sent again when the connection
     breaks, nothing comes for READ_SECONDS, or the answer is 503; but not when the model failed, which would be asked
-    and paid again."""
+    and paid again, nor when a store is down, for which the mesh has asked all that could know."""
 
     def __init__(self, addresses: list[str], key: str, collection: str) -> None:
         self._bases = addresses
@@ -213,7 +214,7 @@ class RestUser:
         """True when this is the outcome."""
         repeatable = operation.ask in REPEATABLE
         operation.code = operation.reason = operation.detail = ""
-        operation.typed = False
+        operation.typed = operation.store = False
         try:
             await self._call(operation)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:  # nothing was sent
@@ -222,7 +223,7 @@ class RestUser:
         except httpx.TransportError as error:
             operation.code, operation.detail = "UNAVAILABLE", repr(error)
             return last or not repeatable
-        again = operation.code == "UNAVAILABLE" and not operation.reason.startswith("MODEL_")
+        again = operation.code == "UNAVAILABLE" and not operation.reason.startswith("MODEL_") and not operation.store
         return last or not repeatable or not again
 
     async def _call(self, operation: Operation) -> None:
@@ -264,6 +265,7 @@ class RestUser:
         problem = reply.json() if operation.typed else {}
         operation.code = problem.get("code", f"HTTP_{reply.status_code}")
         operation.reason, operation.detail = problem.get("reason", ""), problem.get("detail", reply.text[:200])
+        operation.store = problem.get("metadata", {}).get("dependency", "") not in SERVICES
 
     async def _stream(self, operation: Operation, url: str) -> None:
         """The events until the body ends. A body that ends without `done` or `error` was cut; `judge` sees that."""

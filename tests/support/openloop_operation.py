@@ -44,8 +44,9 @@ class Operation:
     """tag: unique, part of the question that a model sees. subject and word: the document that the answer must use.
 
     code: the gRPC name of the status, on REST the problem's. typed: whether the mesh said so itself, with a reason;
-    what a client makes up of a broken connection is not. found: whether the subject is in the hits or sources.
-    events: of a stream. last: the name of the stream's last event. attempts: of the client, REST only.
+    what a client makes up of a broken connection is not. store: whether it says that a store is down. found: whether
+    the subject is in the hits or sources. events: of a stream. last: the name of the stream's last event. attempts: of
+    the client, REST only.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Operation:
     end: float = 0.0
     code: str = ""
     reason: str = ""
+    store: bool = False
     typed: bool = False
     detail: str = ""
     gateway: str = ""

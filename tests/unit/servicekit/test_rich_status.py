@@ -73,6 +73,17 @@ def test_a_store_that_was_waited_for_is_not_waited_for_again_by_a_channel() -> N
     assert PUSHBACK_KEY not in dict(trailing_metadata(refusing))
 
 
+def test_a_store_that_is_down_is_asked_for_by_one_layer_only() -> None:
+    trailing = trailing_metadata(Unavailable("down", metadata={"dependency": "vectors"}, retry_after_seconds=7.0))
+    assert PUSHBACK_KEY not in dict(trailing)  # the gateway's channel may ask another retriever
+    call = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing))
+    relayed = error_of_call(call)
+    assert dict(trailing_metadata(relayed))[PUSHBACK_KEY] == "-1"  # the client's may not do it all again
+    assert relayed.retry_after_seconds == 7.0
+    lost = error_of_call(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata()))
+    assert PUSHBACK_KEY not in dict(trailing_metadata(lost))
+
+
 @pytest.mark.parametrize("after", [None, 7.0])
 def test_a_failed_model_is_not_asked_again_by_a_channel_and_the_wait_is_still_told(after: float | None) -> None:
     error = Unavailable("the model stopped", reason=Reason.MODEL_UNAVAILABLE, retry_after_seconds=after)

@@ -91,6 +91,7 @@ class MeshError(Exception):
     metadata: short machine-readable facts for ErrorInfo.metadata (a dependency's name, a limit).
     retry_after_seconds: when given, the caller is told to wait that long (RetryInfo, Retry-After);
         a negative number means "do not retry" and becomes `grpc-retry-pushback-ms: -1`.
+    relayed: another of our services answered with it, so that a channel of ours has asked every replica that it may.
     """
 
     code: Code = Code.INTERNAL
@@ -111,6 +112,7 @@ class MeshError(Exception):
         self.violations = tuple(violations)
         self.metadata = dict(metadata or {})
         self.retry_after_seconds = retry_after_seconds
+        self.relayed = False
 
 
 class InvalidArgument(MeshError):

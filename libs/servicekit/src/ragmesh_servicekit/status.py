@@ -83,6 +83,10 @@ def trailing_metadata(error: MeshError) -> tuple[tuple[str, str | bytes], ...]:
     after = error.retry_after_seconds
     if error.reason in _PAID_FOR or error.metadata.get("cause") == TIMED_OUT:
         after = -1  # another replica would wait as long again for the same store, and the caller with it
+    elif error.reason is Reason.DEPENDENCY_UNAVAILABLE and error.relayed:
+        after = (
+            -1
+        )  # one layer repeats: four attempts of a client, each of them three of ours, bury a mesh without Milvus
     elif error.reason is Reason.DEPENDENCY_UNAVAILABLE and after is not None and after > 0:
         after = None  # so long this replica leaves its dependency alone; another may be asked at once
     if after is not None:
@@ -105,6 +109,7 @@ def error_of_call(call: grpc.aio.AioRpcError, role: str = "") -> MeshError:
     if decoded is not None:
         if trailing.get(PUSHBACK_KEY) == "-1" and decoded.retry_after_seconds is None:
             decoded.retry_after_seconds = -1
+        decoded.relayed = True
         return decoded
     code, peer = call.code(), role or "service"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
