@@ -11,6 +11,9 @@ from chart.objects import Release, Workload
 
 # Sending the last spans, and what is left for closing channels and stores.
 FLUSH_SECONDS, SPARE_SECONDS = 2, 5
+DNS_TTL_SECONDS = 30
+"""`ttl 30` and `cache 30` of the Corefile that kubeadm writes (https://kubernetes.io/docs/tasks/administer-cluster/
+dns-custom-nameservers/)."""
 SERVICES = ("gateway", "retriever", "generator", "ingestor")
 SPLIT = [name for name in helm.CI_VALUES if not name.startswith("embedded")]
 
@@ -64,6 +67,18 @@ def test_a_longer_drain_lengthens_the_period_by_itself() -> None:
     }
     assert period["ingestor"] == 15 + 8 + 300 + FLUSH_SECONDS + SPARE_SECONDS
     assert period["retriever"] == 15 + 8 + 20 + FLUSH_SECONDS + SPARE_SECONDS
+
+
+@pytest.mark.parametrize("values", SPLIT)
+def test_a_pod_serves_until_dns_has_forgotten_the_answers_that_name_only_pods_that_are_gone(values: str) -> None:
+    """A client asks DNS again when it is told to leave a pod, at most every so many seconds, and hears what was so up
+    to the TTL before; its answer must then name the pod that was made when this one was told to stop."""
+    text = (helm.REPOSITORY / "libs/servicekit/src/ragmesh_servicekit/channel_options.py").read_text(encoding="utf-8")
+    found = re.search(r'"grpc\.dns_min_time_between_resolutions_ms", ([\d_]+)', text)
+    assert found
+    for workload in helm.shared(values).workloads("Deployment"):
+        before = workload.containers[0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert before >= DNS_TTL_SECONDS + int(found[1]) / 1000, workload.name
 
 
 def test_no_pre_stop_is_no_hook() -> None:

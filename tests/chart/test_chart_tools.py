@@ -90,4 +90,4 @@ def test_the_embedded_values_are_those_that_are_shipped() -> None:
     sets = helm.helm("template", "ragmesh", str(helm.CHART), "--values", str(helm.CHART / "values-embedded.yaml"))
     assert "kind: Deployment" in sets
     ci = (helm.CHART / "ci/embedded-values.yaml").read_text(encoding="utf-8")
-    assert [one for one in shipped.splitlines() if not one.startswith("#") and one not in ci.splitlines()] == []
+    assert [one for one in shipped.splitlines() if not one.strip().startswith("#") and one not in ci.splitlines()] == []

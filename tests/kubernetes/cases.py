@@ -72,7 +72,7 @@ def _rolled(component: str) -> Case:
         f"rolling restart of the {component}",
         _once(lambda harm: harm.restart(component)),
         (*UNNOTICED, judge.nothing_else_ends),
-        80.0 if component == "retriever" else 0.0,
+        110.0 if component == "retriever" else 0.0,
     )
 
 

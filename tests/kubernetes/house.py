@@ -176,7 +176,8 @@ def key_env() -> list[dict[str, Any]]:
 
 def load_pod(name: str, orders: Mapping[str, Any]) -> dict[str, Any]:
     """The pod of k8s/test-images/load with these orders; it runs once."""
-    return job_pod(name, ["-m", "kubernetes.load"], [{"name": "LOAD_ORDERS", "value": json.dumps(orders)}, *key_env()])
+    env = [{"name": "LOAD_ORDERS", "value": json.dumps(orders)}, *key_env()]
+    return job_pod(name, ["-m", "kubernetes.load"], env, cpu="500m")  # late clients measure themselves
 
 
 def run_pod(namespace: str, pod: dict[str, Any], seconds: float = 170.0) -> str:
@@ -202,7 +203,9 @@ def finished(namespace: str, pod: str, seconds: float) -> str:
     return kubectl("logs", "-n", namespace, pod)
 
 
-def job_pod(name: str, arguments: list[str], env: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def job_pod(
+    name: str, arguments: list[str], env: list[dict[str, Any]] | None = None, cpu: str = "20m"
+) -> dict[str, Any]:
     """A pod that runs Python once, admitted under Pod Security restricted, beside the stores."""
     container = {
         "name": "main",
@@ -210,7 +213,7 @@ def job_pod(name: str, arguments: list[str], env: list[dict[str, Any]] | None = 
         "imagePullPolicy": "IfNotPresent",
         "args": arguments,
         "env": env or [],
-        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
