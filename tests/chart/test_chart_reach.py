@@ -128,6 +128,14 @@ def test_the_default_clients_are_the_neighbours_in_the_namespace() -> None:
     assert not may_connect(release, STRANGER, pods["ragmesh-gateway"], REST)
 
 
+def test_a_load_balancer_lets_in_the_addresses_that_are_named() -> None:
+    release = helm.shared("volume")
+    gateway = pods_of(release, helm.NAMESPACE)["ragmesh-gateway"]
+    assert may_connect(release, outside("10.1.2.3"), gateway, REST)
+    assert may_connect(release, outside("10.1.2.3"), gateway, 9090)
+    assert not may_connect(release, outside("203.0.113.9"), gateway, REST)
+
+
 def test_the_embedded_pod_calls_names_only() -> None:
     release = helm.shared("embedded")
     pod = pods_of(release, helm.NAMESPACE)["ragmesh-embedded"]

@@ -9,8 +9,8 @@ import pytest
 
 from chart import helm
 
-TEXT = (helm.CHART / "templates/_validations.tpl").read_text(encoding="utf-8")
-# The sentences of the template, as patterns.
+TEXT = "".join(path.read_text(encoding="utf-8") for path in sorted((helm.CHART / "templates").glob("*.tpl")))
+# The sentences of the templates, as patterns.
 SENTENCES = [
     re.sub(r"%[ds]", ".*", re.escape(one).replace(r"\%", "%"))
     for one in re.findall(r'fail \(?(?:printf )?"((?:[^"\\]|\\.)*)"', TEXT)
@@ -95,6 +95,18 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "an Ingress of no host": ("ingress", ("ingress.grpc.host=",), ["ingress.grpc.host is empty"]),
     "two Ingresses of one host": ("ingress", ("ingress.grpc.host=rag.example.com",), ["a host name of its own"]),
     "routes of no Gateway": ("gateway-api", ("gatewayApi.parentRefs=null",), ["gatewayApi.parentRefs is empty"]),
+    "a load balancer that nobody may use": (
+        "minimal", ("service.type=LoadBalancer",), ["networkPolicy.clients", "through service.type", "{ipBlock: {cidr"],
+    ),
+    "an Ingress whose controller is not let in": (
+        "minimal", ("ingress.rest.enabled=true", "ingress.rest.host=a"), ["networkPolicy.clients", "through ingress.rest"],
+    ),
+    "routes whose Gateway is not let in": (
+        "minimal", ("gatewayApi.enabled=true", "gatewayApi.parentRefs[0].name=a"), ["through gatewayApi", "controller"],
+    ),
+    "the embedded Pod behind a load balancer that nobody may use": (
+        "embedded", ("service.type=LoadBalancer",), ["networkPolicy.clients", "{namespaceSelector"],
+    ),
     "KEDA without an address": ("keda", ("keda.address=",), ["keda.address is empty"]),
     "KEDA with a password of no Secret": (
         "keda", ("secrets.name=",), ["secrets.name is empty"],

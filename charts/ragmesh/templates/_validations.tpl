@@ -12,6 +12,7 @@
 {{- end -}}
 {{- end -}}
 {{- include "ragmesh.validateSurfaces" . -}}
+{{- include "ragmesh.validateModels" . -}}
 {{- if $v.default.image.digest -}}
 {{- fail "default.image.digest is set, and each component has another image: set gateway.image.digest and so on" -}}
 {{- end -}}
@@ -165,31 +166,8 @@
 {{- end -}}
 {{- end -}}
 
-{{- define "ragmesh.validateSurfaces" -}}
+{{- define "ragmesh.validateModels" -}}
 {{- $v := .Values -}}
-{{- if and $v.tls.public.enabled (not (or $v.tls.public.secretName $v.tls.public.certManager.enabled)) -}}
-{{- fail "tls.public.enabled is true without a certificate: set tls.public.secretName to a Secret with tls.crt and tls.key, or tls.public.certManager.enabled to true" -}}
-{{- end -}}
-{{- if and $v.tls.public.secretName $v.tls.public.certManager.enabled -}}
-{{- fail "tls.public.secretName and tls.public.certManager.enabled are both set: leave the name empty, or set the other to false" -}}
-{{- end -}}
-{{- if and $v.tls.public.enabled $v.tls.public.certManager.enabled (not (and $v.tls.public.certManager.issuerRef.name $v.tls.public.certManager.dnsNames)) -}}
-{{- fail "tls.public.certManager: set issuerRef.name and dnsNames, the names that clients use" -}}
-{{- end -}}
-{{- range $surface := list "rest" "grpc" -}}
-{{- if and (get $v.ingress $surface).enabled (not (get $v.ingress $surface).host) -}}
-{{- fail (printf "ingress.%s.host is empty: set it to the host name of this Ingress" $surface) -}}
-{{- end -}}
-{{- end -}}
-{{- if and $v.ingress.rest.enabled $v.ingress.grpc.enabled (eq $v.ingress.rest.host $v.ingress.grpc.host) -}}
-{{- fail (printf "ingress.rest.host and ingress.grpc.host are both %s: their annotations differ, so give gRPC a host name of its own" $v.ingress.grpc.host) -}}
-{{- end -}}
-{{- if and $v.gatewayApi.enabled (not $v.gatewayApi.parentRefs) -}}
-{{- fail "gatewayApi.parentRefs is empty: name the Gateway that the routes belong to" -}}
-{{- end -}}
-{{- if and $v.keda.enabled (not $v.keda.address) -}}
-{{- fail "keda.address is empty: set it to host:port of the Redis for state, as KEDA reaches it" -}}
-{{- end -}}
 {{- range $name, $rule := dict "stores.vectors.url" (list $v.stores.vectors.url "secrets.keys.vectorsToken") "stores.blobs.url" (list $v.stores.blobs.url "secrets.keys.s3AccessKey and s3SecretKey") "stores.blobs.s3Endpoint" (list $v.stores.blobs.s3Endpoint "secrets.keys.s3AccessKey and s3SecretKey") "embedding.url" (list $v.embedding.url "secrets.keys.embeddingKey") "model.url" (list $v.model.url "secrets.keys.modelKey") -}}
 {{- if regexMatch "^([a-z0-9]+://)?[^/]*@" (first $rule) -}}
 {{- fail (printf "%s holds a user or password, which anybody could read in a ConfigMap: take it out, and put it into the Secret (%s)" $name (last $rule)) -}}
