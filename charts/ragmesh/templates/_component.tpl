@@ -108,18 +108,40 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* How many Pods a Deployment says, of (dict "root" $ "component" NAME "values" VALUES); empty where a scaler decides.
+
+Helm takes out of the live object what the manifest before said and the new one does not, and Kubernetes takes no number
+for 1. So what once said a number goes on saying one when a scaler is turned on: that of the Pods that run. An annotation
+of the live object tells that it did. One that never did says none, so that neither an upgrade nor a rollback comes
+between it and its scaler. */}}
+{{- define "ragmesh.replicas" -}}
+{{- if or .values.autoscaling.enabled (and (eq .component "ingestor") .root.Values.keda.enabled) -}}
+{{- $name := printf "%s-%s" (include "ragmesh.fullname" .root) .component -}}
+{{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace $name -}}
+{{- if dig "metadata" "annotations" "ragmesh/replicas" "" $live -}}
+{{- max (int (dig "spec" "replicas" 1 $live)) (int .values.autoscaling.minReplicas) -}}
+{{- end -}}
+{{- else -}}
+{{- .values.replicas -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The Deployment of one service, of (dict "root" $ "component" NAME "values" VALUES). */}}
 {{- define "ragmesh.deployment" -}}
 {{- $root := .root -}}
 {{- $values := .values -}}
-{{- $scaled := or $values.autoscaling.enabled (and (eq .component "ingestor") $root.Values.keda.enabled) -}}
+{{- $replicas := include "ragmesh.replicas" . -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   {{- include "ragmesh.metadata" . | nindent 2 }}
+  {{- if $replicas }}
+  annotations:
+    ragmesh/replicas: written  # see ragmesh.replicas
+  {{- end }}
 spec:
-  {{- if not $scaled }}
-  replicas: {{ $values.replicas }}
+  {{- with $replicas }}
+  replicas: {{ . }}
   {{- end }}
   minReadySeconds: {{ $values.minReadySeconds }}
   progressDeadlineSeconds: {{ $values.progressDeadlineSeconds }}
