@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 OPENSSL = shutil.which("openssl")
-_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+P256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+_KEY = ("-nodes", "-newkey", *P256)
 _CONFIG = """[ca]
 default_ca = own
 [own]
@@ -50,14 +52,17 @@ class Authority:
         self.certificate = own.read_bytes()
         self._made = 0
 
-    def leaf(self, *names: str, seconds: float = 3600, begins: float = -60) -> tuple[bytes, bytes]:
+    def leaf(
+        self, *names: str, seconds: float = 3600, begins: float = -60, key_kind: Sequence[str] = P256
+    ) -> tuple[bytes, bytes]:
         """A certificate for these names and its key, both in PEM. It is valid from `begins` seconds from now until
-        `seconds` from now, to the second."""
+        `seconds` from now, to the second. key_kind: what `openssl req -newkey` takes."""
         self._made += 1
         key, request, made = (self._folder / f"{self._made}.{end}" for end in ("key", "csr", "crt"))
         san = "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)
         _openssl(
-            *("req", *_KEY, "-keyout", str(key), "-out", str(request), "-subj", f"/CN={names[0]}", "-addext", san),
+            *("req", "-nodes", "-newkey", *key_kind, "-keyout", str(key), "-out", str(request)),
+            *("-subj", f"/CN={names[0]}", "-addext", san),
         )
         now = datetime.now(UTC)
         dates = [f"{now + timedelta(seconds=each):%Y%m%d%H%M%SZ}" for each in (begins, seconds)]

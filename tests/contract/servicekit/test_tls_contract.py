@@ -15,7 +15,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ragmesh_servicekit.errors import Unavailable
-from support.certificates import OPENSSL, Authority, Secret
+from support.certificates import OPENSSL, P256, Authority, Secret
 from support.mesh_child import child
 from support.mesh_server import SERVICE
 from support.tls_mesh import accepted, caller, free_port, refused, secret_of
@@ -47,6 +47,22 @@ async def test_only_a_certificate_of_the_meshs_ca_is_let_in(tmp_path: Path) -> N
                 await health_pb2_grpc.HealthStub(outsider).Check(health_pb2.HealthCheckRequest(), timeout=5)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, what
             await outsider.close(None)
+
+
+@pytest.mark.parametrize(
+    "key_kind", [("rsa:2048",), ("rsa:3072",), P256, ("ec", "-pkeyopt", "ec_paramgen_curve:P-384")]
+)
+async def test_grpc_makes_handshakes_with_every_kind_of_key_that_is_taken(
+    tmp_path: Path, key_kind: tuple[str, ...]
+) -> None:
+    ours = Authority(tmp_path, "ours")
+    server, client = Secret(tmp_path / "server"), Secret(tmp_path / "client")
+    server.put(ours.leaf("test", key_kind=key_kind), ours)
+    client.put(ours.leaf("gateway", key_kind=key_kind), ours)
+    async with child(**server.variables()) as process:
+        await process.serving()
+        async with caller(process, client) as (channel, _):
+            await accepted(channel)
 
 
 @pytest.mark.parametrize("wrong", ["foreign", "misnamed"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from prometheus_client import REGISTRY
 from ragmesh_servicekit.process_settings import PublicTlsSettings, TlsSettings
 from ragmesh_servicekit.settings import SettingsError
 from ragmesh_servicekit.tls import rotation as rotation_module
-from ragmesh_servicekit.tls.certificate import CertificateFiles
+from ragmesh_servicekit.tls.certificate import CertificateFiles, Part
 from ragmesh_servicekit.tls.peers import name_options
 from ragmesh_servicekit.tls.rotation import Rotation
 from ragmesh_servicekit.tls.surfaces import Surfaces
@@ -71,6 +73,14 @@ def foreign(files: Files) -> None:
     files.write(Authority(files.folder, "foreign").leaf("test"))
 
 
+def key_of(*kind: str) -> Callable[[Files], None]:
+    return lambda files: files.write(files.ours.leaf("test", key_kind=kind))
+
+
+def not_utf8(files: Files) -> None:
+    files.write(files.ours.leaf("test", "b\udcfccher"))  # one byte of Latin-1, as an argument of a program
+
+
 def half(name: str) -> Callable[[Files], None]:
     def spoil(files: Files) -> None:
         path = files.folder / name
@@ -93,6 +103,11 @@ def half(name: str) -> Callable[[Files], None]:
         (expired, "CERT_FILE: the certificate in {}/crt has expired, or its CA has"),
         (early, "CERT_FILE: the certificate in {}/crt is not valid yet, or its CA is not"),
         (foreign, "CERT_FILE: the certificate in {}/crt is not signed by a CA in {}/ca: "),
+        (not_utf8, "CERT_FILE: the certificate in {}/crt cannot be decoded: 'utf-8' codec can't decode byte 0xfc"),
+        (key_of("ed25519"), "CERT_FILE: the key of the certificate in {}/crt is not RSA, P-256 or P-384; gRPC can use"),
+        (key_of("ec", "-pkeyopt", "ec_paramgen_curve:P-521"), "CERT_FILE: the key of the certificate in {}/crt is not"),
+        (key_of("rsa-pss"), "CERT_FILE: the key of the certificate in {}/crt is not RSA, P-256 or P-384; gRPC can use"),
+        (key_of("rsa:1024"), "CERT_FILE: the certificate in {}/crt cannot be used: EE_KEY_TOO_SMALL"),
     ],
 )
 def test_each_fault_is_one_sentence_with_the_variable_and_the_file(
@@ -104,6 +119,22 @@ def test_each_fault_is_one_sentence_with_the_variable_and_the_file(
     (problem,) = caught.value.problems
     assert problem.startswith("RAGMESH_TLS_" + sentence.replace("{}", str(files.folder)))
     assert "PRIVATE" not in problem
+
+
+def test_no_damage_to_a_certificate_raises_anything_but_a_refusal(files: Files) -> None:
+    chain, key = files.ours.leaf("test")
+    der = ssl.PEM_cert_to_DER_cert(chain.decode())
+    dice = random.Random(1)
+    refused = 0
+    for _ in range(150):
+        spoilt = bytearray(der)
+        spoilt[dice.randrange(len(der))] = dice.randrange(256)
+        files.write((ssl.DER_cert_to_PEM_cert(bytes(spoilt)).encode(), key))
+        try:
+            files.read()
+        except SettingsError:
+            refused += 1
+    assert refused > 100
 
 
 def test_a_bundle_with_names_between_its_certificates_is_read(files: Files, tmp_path: Path) -> None:
@@ -146,6 +177,52 @@ async def test_a_rejected_file_that_comes_back_as_it_was_is_no_longer_reported(f
     (files.folder / "away").rename(key)
     await rotation.look()
     assert REGISTRY.get_sample_value("ragmesh_tls_files_rejected", labels) == 0
+
+
+async def test_a_certificate_that_cannot_be_decoded_leaves_the_one_in_use(files: Files) -> None:
+    rotation = Rotation("odd", CertificateFiles(*(files.folder / name for name in ("crt", "key", "ca"))), "server")
+    used = rotation.current
+    not_utf8(files)
+    await rotation.look()
+    assert rotation.current is used
+    assert REGISTRY.get_sample_value("ragmesh_tls_files_rejected", {"certificate": "odd", "cause": "unusable"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "names", "taken"),
+    [
+        ("server", ("a.mesh", "b.mesh", "c.mesh"), True),
+        ("server", ("*.mesh",), True),
+        ("server", ("a.mesh",), False),
+        ("server", ("*.else", "a.mesh"), False),
+        ("client", ("a.mesh",), True),
+    ],
+)
+async def test_a_servers_certificate_must_keep_its_names(
+    files: Files, part: Part, names: tuple[str, ...], taken: bool
+) -> None:
+    files.write(files.ours.leaf("a.mesh", "b.mesh"))
+    rotation = Rotation("named", CertificateFiles(*(files.folder / name for name in ("crt", "key", "ca"))), part)
+    files.write(files.ours.leaf(*names))
+    with structlog.testing.capture_logs() as logs:
+        await rotation.look()
+        await rotation.look()
+    assert [(line["event"], line.get("cause")) for line in logs] == [
+        ("tls.reloaded", None) if taken else ("tls.rejected", "other_names")
+    ]
+    assert rotation.current.names == (names if taken else ("a.mesh", "b.mesh"))
+
+
+async def test_once_the_one_in_use_has_expired_other_names_are_better_than_it(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotation = Rotation("late", CertificateFiles(*(files.folder / name for name in ("crt", "key", "ca"))), "server")
+    files.write(files.ours.leaf("other", seconds=7200))
+    await rotation.look()
+    assert rotation.current.names == ("test",)
+    monkeypatch.setattr(rotation_module, "time", SimpleNamespace(time=lambda: rotation.current.not_after))
+    await rotation.look()
+    assert rotation.current.names == ("other",)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """A certificate with its key, read from files and proved before it is used.
 
 What would be refused by every peer is refused here first, with a sentence that names the file: a key that is another
-certificate's, a certificate that has expired or that no CA of the mesh has signed. The proof is a handshake in memory,
-in which the certificate plays its part against somebody who trusts these CAs only, so it is OpenSSL that judges.
+certificate's, a certificate that has expired or that no CA of the mesh has signed, a kind of key that gRPC cannot use.
+The proof is a handshake in memory, in which the certificate plays its part against somebody who trusts these CAs only,
+so it is OpenSSL that judges.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
+
+from ragmesh_servicekit.tls.key_kind import usable_key
 
 Part = Literal["server", "client"]
 Stamp = tuple[tuple[int, int, int] | None, ...]
@@ -35,9 +38,11 @@ class Cause(StrEnum):
     NOT_YET_VALID = "not_yet_valid"
     OTHER_AUTHORITY = "other_authority"
     OTHER_PURPOSE = "other_purpose"
+    OTHER_NAMES = "other_names"
+    """Peers may call this process by a name that it has not, and the one in use has."""
     CHANGING = "changing"
     UNUSABLE = "unusable"
-    """OpenSSL refuses it for another reason, a key that is too short for one."""
+    """OpenSSL or gRPC refuses it for another reason: a key too short or of another kind, a name that is not UTF-8."""
 
 
 class CertificateRejected(Exception):
@@ -75,6 +80,11 @@ class Certificate:
     names: tuple[str, ...]
     context: ssl.SSLContext = field(repr=False, compare=False)
 
+    def lacks(self, before: Certificate) -> list[str]:
+        """Names of the other one that peers of this one would not accept. A wildcard stands for one label."""
+        own = set(self.names)
+        return [name for name in before.names if not own & {name, f"*.{name.partition('.')[2]}"}]
+
 
 def load(files: CertificateFiles, part: Part) -> Certificate:
     """Read and prove what the files hold, as what `part` shows to its peers. Blocks. Raises CertificateRejected."""
@@ -87,7 +97,13 @@ def load(files: CertificateFiles, part: Part) -> Certificate:
     context = _context(ssl.PROTOCOL_TLS_SERVER, files)
     context.set_alpn_protocols(["http/1.1"])  # it is REST's
     trusted = chain if authorities is None else authorities
-    not_after, names = _prove(files, part, trusted)
+    try:
+        not_after, names = _prove(files, part, trusted)
+    except CertificateRejected:
+        raise
+    except Exception as error:  # whatever Python's decoder makes of a strange one must not end the process
+        words = f"the certificate in {files.certificate} cannot be decoded: {error}"
+        raise CertificateRejected(words, Cause.UNUSABLE, files.certificate) from error
     if files.stamp() != before:
         words = f"{files.certificate} or a file beside it changed while it was read"
         raise CertificateRejected(words, Cause.CHANGING, files.certificate)
@@ -132,6 +148,9 @@ def _context(protocol: int, files: CertificateFiles) -> ssl.SSLContext:
                 f"the key in {files.key} is not that of the certificate in {files.certificate}",
                 Cause.OTHER_KEY,
             )
+        elif (error.reason or "").endswith(("_TOO_SMALL", "_TOO_WEAK")):
+            words = f"the certificate in {files.certificate} cannot be used: {error.reason}"
+            raise CertificateRejected(words, Cause.UNUSABLE, files.certificate) from error
         else:
             why, cause = f"{files.key} holds no whole private key in PEM without a password", Cause.INCOMPLETE
         raise CertificateRejected(why, cause, files.key) from error
@@ -145,7 +164,7 @@ def _prove(files: CertificateFiles, part: Part, trusted: bytes) -> tuple[float, 
     """When it ends, and its names. Raises CertificateRejected for one that a peer would refuse."""
     not_after: float | None = None
     try:
-        seen = _seen_by_a_peer(files, part, trusted, _IGNORE_TIME)
+        seen, der = _seen_by_a_peer(files, part, trusted, _IGNORE_TIME)
         not_after = ssl.cert_time_to_seconds(seen["notAfter"])
         _seen_by_a_peer(files, part, trusted, 0)
     except ssl.SSLCertVerificationError as error:
@@ -162,11 +181,14 @@ def _prove(files: CertificateFiles, part: Part, trusted: bytes) -> tuple[float, 
     except ssl.SSLError as error:
         words = f"the certificate in {files.certificate} cannot be used: {error.reason}"
         raise CertificateRejected(words, Cause.UNUSABLE, files.certificate, not_after) from error
+    if usable_key(der) is None:
+        words = f"the key of the certificate in {files.certificate} is not RSA, P-256 or P-384; gRPC can use no other"
+        raise CertificateRejected(words, Cause.UNUSABLE, files.certificate, not_after)
     return not_after, tuple(name for kind, name in seen.get("subjectAltName", ()) if kind == "DNS")
 
 
-def _seen_by_a_peer(files: CertificateFiles, part: Part, trusted: bytes, flags: int) -> dict[str, Any]:
-    """What a peer that trusts these CAs reads in the certificate. Raises ssl.SSLError."""
+def _seen_by_a_peer(files: CertificateFiles, part: Part, trusted: bytes, flags: int) -> tuple[dict[str, Any], bytes]:
+    """What a peer that trusts these CAs reads in the certificate, and its DER. Raises ssl.SSLError."""
     server = _context(ssl.PROTOCOL_TLS_SERVER, files)
     client = _context(ssl.PROTOCOL_TLS_CLIENT, files)
     client.check_hostname = False  # by which name it is called differs from peer to peer
@@ -185,4 +207,4 @@ def _seen_by_a_peer(files: CertificateFiles, part: Part, trusted: bytes, flags: 
                 sides.remove(side)
             except ssl.SSLWantReadError:
                 continue
-    return judge.getpeercert() or {}
+    return judge.getpeercert() or {}, judge.getpeercert(True) or b""

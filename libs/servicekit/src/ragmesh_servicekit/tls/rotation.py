@@ -28,7 +28,9 @@ LOOK_SECONDS = 1.0
 
 class Rotation:
     """A certificate whose files may change. What they hold is taken when all of them fit each other; until then, and
-    when they never do, the last good one is used. `use` names it in logs and metrics: `mesh`, `public`."""
+    when they never do, the last good one is used. So is it when the new one lacks a name by which this process is
+    called: peers would refuse that one, until the one in use expires. `use` names it in logs and metrics: `mesh`,
+    `public`."""
 
     def __init__(self, use: str, files: CertificateFiles, part: Part) -> None:
         """Raises CertificateRejected."""
@@ -57,6 +59,7 @@ class Rotation:
         if stamp != self._stamp or self._rejected:
             try:
                 found = await asyncio.to_thread(load, self._files, self._part)
+                self._require_names(found)
             except CertificateRejected as error:  # looked at again: what is not valid yet needs no change to become so
                 self._reject(error)
             else:
@@ -67,6 +70,19 @@ class Rotation:
         if not self._expired and self.current.not_after <= time.time():
             self._expired = True
             log.error("tls.expired", certificate=self._use, not_after=_date(self.current.not_after))
+
+    def _require_names(self, found: Certificate) -> None:
+        """Raises CertificateRejected. Nobody looks for a name in a client's certificate, and an expired one is worse
+        than any other."""
+        if self._part == "client" or self.current.not_after <= time.time():
+            return
+        lacking = found.lacks(self.current)
+        if lacking:
+            words = (
+                f"the certificate in {self._files.certificate} has not the name {lacking[0]}, which the one in use "
+                "has; give it that name, or restart the process to take it as it is"
+            )
+            raise CertificateRejected(words, Cause.OTHER_NAMES, self._files.certificate, found.not_after)
 
     def _take(self, found: Certificate) -> None:
         self.current, self._expired = found, False
