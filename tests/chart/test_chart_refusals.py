@@ -99,7 +99,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
         "minimal", ("service.type=LoadBalancer",), ["networkPolicy.clients", "through service.type", "{ipBlock: {cidr"],
     ),
     "an Ingress whose controller is not let in": (
-        "minimal", ("ingress.rest.enabled=true", "ingress.rest.host=a"), ["networkPolicy.clients", "through ingress.rest"],
+        "minimal", ("ingress.rest.enabled=true", "ingress.rest.host=a"), ["networkPolicy.clients", "through ingress.r"],
     ),
     "routes whose Gateway is not let in": (
         "minimal", ("gatewayApi.enabled=true", "gatewayApi.parentRefs[0].name=a"), ["through gatewayApi", "controller"],
