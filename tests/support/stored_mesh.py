@@ -75,9 +75,9 @@ class StoredMesh:
         new = NewVersion(
             document_id, "", MediaType.TEXT, len(text), "ab" * 32, key, job, "ann", ("staff",), metadata={"by": "ann"}
         )
-        [version] = await records.begin_versions(index.tenant, collection_id, [new])
+        [version] = await records.begin_versions(index, [new])
         if state == "FAILED":
-            await records.fail_version(index.tenant, collection_id, document_id, version.version, "it is no text")
+            await records.fail_version(index, document_id, version.version, "it is no text")
         if state == "READY":
             await self._activate(index, collection_id, version, text, key, access)
         return version.version
@@ -106,7 +106,7 @@ class StoredMesh:
         await self.stores.vectors.insert(index, rows)
         await self.stores.record.graph.write(index, entities)
         done = ReadyVersion(version.document_id, version.version, "The title", tuple(chunks), parsed)
-        await self.stores.record.records.activate_versions(index.tenant, collection_id, [done])
+        await self.stores.record.records.activate_versions(index, [done])
 
     async def delete(self, collection_id: str, document_id: str) -> None:
         await self.stores.record.records.delete_document(self.indexes[collection_id].tenant, collection_id, document_id)

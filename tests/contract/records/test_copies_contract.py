@@ -25,6 +25,7 @@ from support import neo4j
 RUN = secrets.token_hex(4)
 ACME, OTHER = f"acme-{RUN}", f"other-{RUN}"
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+FROM = IndexRef(ACME, f"from-{RUN}")
 HOSTILE = "'; DROP TABLE documents; --/\U0001f600\u202e"
 
 
@@ -50,16 +51,16 @@ def collection(index: str, collection_id: str = "docs", tenant: str = ACME) -> C
     return Collection(tenant, collection_id, "Docs", ref, IndexSpec("mini", 4), "0" * 16, NOW, NOW, labels={"a": "b"})
 
 
-async def put(store: Store, document_id: str, job: str, *, active: bool = True) -> None:
+async def put(store: Store, document_id: str, job: str, *, active: bool = True, index: IndexRef = FROM) -> None:
     new = NewVersion(document_id, job, MediaType.HTML, 7, "ab", f"x/{job}", job, "ann", ("staff",), "b1", {"by": job})
-    [begun] = await store.records.begin_versions(ACME, "docs", [new])
+    [begun] = await store.records.begin_versions(index, [new])
     chunks = tuple(
         Chunk(f"{job}{n}", document_id, begun.version, n, "", ("T", "other")[n], ("H", "I"), n, n + 1, page=n or None)
         for n in range(2)
     )
     if active:
         ready = ReadyVersion(document_id, begun.version, "T", chunks, f"x/{job}.parsed")
-        await store.records.activate_versions(ACME, "docs", [ready])
+        await store.records.activate_versions(index, [ready])
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ async def filled(store: Store) -> Store:
     await put(store, HOSTILE, "j3", active=False)
     await put(store, "waits", "j4", active=False)
     await put(store, "bad", "j5", active=False)
-    await store.records.fail_version(ACME, "docs", "bad", 1, "it is no text")
+    await store.records.fail_version(FROM, "bad", 1, "it is no text")
     await put(store, "gone", "j6")
     await store.records.delete_document(ACME, "docs", "gone")
     return store
@@ -139,7 +140,9 @@ async def test_what_was_staged_is_seen_only_when_it_is_published_and_is_what_was
     assert hidden == {DocumentVersion(HOSTILE, 3), DocumentVersion("waits", 1)}
     waiting = [one for one in await filled.records.pending_versions(-60, 1000) if one.tenant == ACME]
     assert {(one.document_id, one.job_id) for one in waiting} == {(HOSTILE, "j3"), ("waits", "j4")}
-    await put(filled, "gone", "j9")
+    with pytest.raises(NotFound):  # of a job that began before the restore: its rows are elsewhere
+        await filled.records.activate_versions(FROM, [ReadyVersion("waits", 1, "T", (), "x")])
+    await put(filled, "gone", "j9", index=to.index)
     assert (await filled.records.get_document(ACME, "docs", "gone")).active_version == 2
 
 

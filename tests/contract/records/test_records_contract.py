@@ -154,12 +154,12 @@ def ready(document_id: str, version: int, chunks: int = 3) -> ReadyVersion:
 
 
 async def begin(records: Records, document_id: str = "d", job: str = "j1") -> int:
-    [version] = await records.begin_versions(ACME, "docs", [new(document_id, job)])
+    [version] = await records.begin_versions(INDEX, [new(document_id, job)])
     return version.version
 
 
 async def activate(records: Records, document_id: str = "d", version: int = 1) -> ActivationOutcome:
-    [result] = await records.activate_versions(ACME, "docs", [ready(document_id, version)])
+    [result] = await records.activate_versions(INDEX, [ready(document_id, version)])
     return result.outcome
 
 
@@ -204,10 +204,10 @@ async def test_another_tenants_collection_looks_absent(docs: Records) -> None:
         docs.list_documents(OTHER, "docs", "", 10),
         docs.list_chunks(OTHER, "docs", "d", -1, 10),
         docs.delete_document(OTHER, "docs", "d"),
-        docs.begin_versions(OTHER, "docs", [new()]),
-        docs.activate_versions(OTHER, "docs", [ready("d", 1)]),
+        docs.begin_versions(IndexRef(OTHER, INDEX.name), [new()]),
+        docs.activate_versions(IndexRef(OTHER, INDEX.name), [ready("d", 1)]),
         docs.get_version(OTHER, "docs", "d", 1),
-        docs.fail_version(OTHER, "docs", "d", 1, "x"),
+        docs.fail_version(IndexRef(OTHER, INDEX.name), "d", 1, "x"),
         docs.hidden_versions(IndexRef(OTHER, INDEX.name)),
     ]
     for call in calls:
@@ -215,6 +215,29 @@ async def test_another_tenants_collection_looks_absent(docs: Records) -> None:
             await call
         assert caught.value.reason is Reason.COLLECTION_NOT_FOUND
     assert await docs.list_collections(OTHER, "", 10) == []
+
+
+async def test_what_was_begun_for_one_index_touches_no_other_collection_of_the_same_id(docs: Records) -> None:
+    await begin(docs)
+    await docs.delete_collection(ACME, "docs")
+    again = IndexRef(ACME, f"ix2-{RUN}")
+    await docs.create_collection(replace(COLLECTION, index=again))
+    [version] = await docs.begin_versions(again, [new("d", "j2")])
+    before = await docs.get_collection(ACME, "docs")
+    for call in (
+        docs.begin_versions(INDEX, [new("d", "j3")]),
+        docs.activate_versions(INDEX, [ready("d", 1)]),  # its rows are in the index that was dropped
+        docs.fail_version(INDEX, "d", 1, "it is empty"),
+    ):
+        with pytest.raises(NotFound) as caught:
+            await call
+        assert caught.value.reason is Reason.COLLECTION_NOT_FOUND
+        assert INDEX.name not in caught.value.message
+    assert version == DocumentVersion("d", 1)
+    assert (await docs.get_version(ACME, "docs", "d", 1)).state is VersionState.PENDING
+    assert await docs.get_collection(ACME, "docs") == before
+    [result] = await docs.activate_versions(again, [ready("d", 1)])
+    assert result.outcome is ActivationOutcome.ACTIVATED
 
 
 async def test_collections_are_listed_by_id_in_pages(records: Records) -> None:
@@ -243,7 +266,7 @@ async def test_a_deleted_collection_is_gone_at_once_and_its_index_is_left_to_swe
         docs.get_collection(ACME, "docs"),
         docs.get_document(ACME, "docs", "d"),
         docs.hidden_versions(INDEX),
-        docs.activate_versions(ACME, "docs", [ready("e", 1)]),
+        docs.activate_versions(INDEX, [ready("e", 1)]),
         docs.delete_collection(ACME, "docs"),
     ):
         with pytest.raises(NotFound):
@@ -270,7 +293,7 @@ async def test_a_deleted_collection_is_gone_at_once_and_its_index_is_left_to_swe
 
 
 async def test_a_new_document_is_pending_and_hidden_until_it_is_activated(docs: Records) -> None:
-    assert await docs.begin_versions(ACME, "docs", [new("d", "j1"), new("e", "j1"), new("d", "j2")]) == [
+    assert await docs.begin_versions(INDEX, [new("d", "j1"), new("e", "j1"), new("d", "j2")]) == [
         DocumentVersion("d", 1),
         DocumentVersion("e", 1),
         DocumentVersion("d", 2),
@@ -307,7 +330,7 @@ async def test_activation_shows_the_version_and_replaces_the_generation(docs: Re
 
 
 async def test_several_versions_are_read_at_once_and_absent_ones_are_left_out(docs: Records) -> None:
-    begun = await docs.begin_versions(ACME, "docs", [new("d"), new("e", "j2"), new("d", "j3")])
+    begun = await docs.begin_versions(INDEX, [new("d"), new("e", "j2"), new("d", "j3")])
     found = await docs.get_versions(ACME, "docs", [*begun[1:], DocumentVersion("d", 7), DocumentVersion("x", 1)])
     assert found == {one: await docs.get_version(ACME, "docs", one.document_id, one.version) for one in begun[1:]}
     assert await docs.get_versions(OTHER, "docs", begun) == {}
@@ -332,7 +355,7 @@ async def test_a_newer_version_retires_the_active_one_and_a_late_older_one_is_su
     for job in ("j1", "j2", "j3"):
         await begin(docs, job=job)
     await activate(docs, version=1)
-    [flip] = await docs.activate_versions(ACME, "docs", [ready("d", 3, chunks=1)])
+    [flip] = await docs.activate_versions(INDEX, [ready("d", 3, chunks=1)])
     assert (flip.outcome, flip.retired) == (ActivationOutcome.ACTIVATED, DocumentVersion("d", 1))
     assert await activate(docs, version=2) is ActivationOutcome.SUPERSEDED
     assert await activate(docs, version=3) is ActivationOutcome.UNCHANGED
@@ -349,14 +372,14 @@ async def test_a_list_is_activated_as_a_whole_or_not_at_all(docs: Records) -> No
     broken = replace(broken, chunks=broken.chunks + broken.chunks)  # the same ordinals twice
     generation = (await docs.get_collection(ACME, "docs")).generation
     with pytest.raises(Exception, match="refused"):
-        await docs.activate_versions(ACME, "docs", [ready("d", 1), broken])
+        await docs.activate_versions(INDEX, [ready("d", 1), broken])
     assert await counters(docs) == (0, 2, 0)
     assert (await docs.get_collection(ACME, "docs")).generation == generation
 
 
 async def test_a_failed_document_says_why_and_a_ready_one_stays_ready(docs: Records) -> None:
     await begin(docs)
-    await docs.fail_version(ACME, "docs", "d", 1, "it is empty")
+    await docs.fail_version(INDEX, "d", 1, "it is empty")
     document = await docs.get_document(ACME, "docs", "d")
     assert (document.state, document.failure) == (DocumentState.FAILED, "it is empty")
     assert await counters(docs) == (0, 0, 1)
@@ -365,18 +388,18 @@ async def test_a_failed_document_says_why_and_a_ready_one_stays_ready(docs: Reco
     assert await counters(docs) == (0, 1, 0)
     await activate(docs, version=2)
     await begin(docs, job="j3")
-    await docs.fail_version(ACME, "docs", "d", 3, "too long")
+    await docs.fail_version(INDEX, "d", 3, "too long")
     document = await docs.get_document(ACME, "docs", "d")
     assert (document.state, document.active_version, document.failure) == (DocumentState.READY, 2, "too long")
-    await docs.fail_version(ACME, "docs", "d", 2, "never")  # active: nothing happens
+    await docs.fail_version(INDEX, "d", 2, "never")  # active: nothing happens
     assert (await docs.get_version(ACME, "docs", "d", 2)).state is VersionState.ACTIVE
     with pytest.raises(NotFound):
-        await docs.fail_version(ACME, "docs", "d", 9, "unknown")
+        await docs.fail_version(INDEX, "d", 9, "unknown")
 
 
 async def test_a_failed_version_whose_job_runs_again_can_be_activated(docs: Records) -> None:
     await begin(docs)
-    await docs.fail_version(ACME, "docs", "d", 1, "the model was down")
+    await docs.fail_version(INDEX, "d", 1, "the model was down")
     assert await begin(docs) == 1
     assert (await docs.get_document(ACME, "docs", "d")).state is DocumentState.PENDING
     assert await activate(docs) is ActivationOutcome.ACTIVATED
@@ -407,7 +430,7 @@ async def test_documents_are_listed_in_the_order_of_code_points(docs: Records) -
         "z",
         "é",
     ]
-    await docs.begin_versions(ACME, "docs", [new(document_id) for document_id in ids])
+    await docs.begin_versions(INDEX, [new(document_id) for document_id in ids])
     listed: list[str] = []
     while page := await docs.list_documents(ACME, "docs", listed[-1] if listed else "", 2):
         listed.extend(document.document_id for document in page)
@@ -474,7 +497,7 @@ async def test_a_failed_version_is_swept_but_keeps_its_original_until_a_newer_on
     docs: Records, clock: Clock
 ) -> None:
     await begin(docs)
-    await docs.fail_version(ACME, "docs", "d", 1, "no")
+    await docs.fail_version(INDEX, "d", 1, "no")
     clock.advance(20)
     [failed] = await docs.retired_versions(10, 10)
     assert failed.blob_keys == ()
@@ -527,7 +550,7 @@ async def test_pending_versions_are_listed_with_all_that_their_job_needs(docs: R
     assert [v.document_id for v in await docs.pending_versions(30, 1)] == ["d"]
     assert [v.document_id for v in await docs.pending_versions(30, 10)] == ["d", "e"]
     await activate(docs, "d")
-    await docs.fail_version(ACME, "docs", "e", 1, "no")
+    await docs.fail_version(INDEX, "e", 1, "no")
     assert await docs.pending_versions(0, 10) == []
 
 
@@ -535,7 +558,7 @@ async def test_pending_versions_are_listed_with_all_that_their_job_needs(docs: R
 
 
 async def test_of_twenty_jobs_that_begin_at_once_each_gets_a_number_of_its_own(docs: Records) -> None:
-    calls = [docs.begin_versions(ACME, "docs", [new("d", f"j{n}"), new(f"e{n}", f"j{n}")]) for n in range(20)]
+    calls = [docs.begin_versions(INDEX, [new("d", f"j{n}"), new(f"e{n}", f"j{n}")]) for n in range(20)]
     begun = await asyncio.gather(*calls)
     assert sorted(versions[0].version for versions in begun) == list(range(1, 21))
     assert await counters(docs) == (0, 21, 0)
@@ -600,8 +623,8 @@ async def main():
         await records.create_collection(replace(t.COLLECTION, tenant=tenant, index=t.IndexRef(tenant, index)))
         for n in range(1_000_000):
             job = f"j{n}"
-            await records.begin_versions(tenant, "docs", [t.new(f"d{m}", job) for m in range(10)])
-            await records.activate_versions(tenant, "docs", [t.ready(f"d{m}", n + 1) for m in range(10)])
+            await records.begin_versions(t.IndexRef(tenant, index), [t.new(f"d{m}", job) for m in range(10)])
+            await records.activate_versions(t.IndexRef(tenant, index), [t.ready(f"d{m}", n + 1) for m in range(10)])
             print(n, flush=True)
 asyncio.run(main())
 """
@@ -616,7 +639,7 @@ async def test_after_kill_9_of_the_writer_every_batch_is_whole_and_the_counters_
         acknowledged = await run_and_kill(_KILLED, adapter, str(path), here, *_named(INDEX), after_lines=20)
         async with opened(adapter, path, wall_clock) as records:
             # The version after the last must wait for what the killed writer had begun: a server may still commit it.
-            following = await records.begin_versions(ACME, "docs", [new(f"d{m}", "last") for m in range(10)])
+            following = await records.begin_versions(INDEX, [new(f"d{m}", "last") for m in range(10)])
             found = await records.list_documents(ACME, "docs", "", 100)
             assert len({d.active_version for d in found}) == 1  # never some of a batch
             assert found[0].active_version in {acknowledged, acknowledged + 1}

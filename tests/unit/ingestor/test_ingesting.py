@@ -188,6 +188,43 @@ async def test_jobs_of_a_deleted_collection_are_cancelled(mesh: SmallMesh, docs:
         await mesh.blobs.get(f"{docs.index.name}/{job.job_id}.original")
 
 
+@pytest.mark.parametrize("asked_to_stop", [False, True])
+async def test_a_job_of_a_collection_that_was_replaced_touches_nothing_of_the_new_one(
+    mesh: SmallMesh, docs: Collection, asked_to_stop: bool
+) -> None:
+    jobs = await send(mesh, DocumentInput(b"text", document_id="a"))
+    mesh.embedder.faults.fail["embed"] = Unavailable.dependency("embed")
+    async with mesh.working():
+        await until(lambda: mesh.embedder.faults.calls["embed"] >= 1)
+        await mesh.collections.delete("acme", "docs")
+        again = await mesh.collections.create("acme", "docs")  # as `restore --replace` does it
+        mesh.queue.faults.fail["submit"] = Unavailable.dependency("queue")
+        with pytest.raises(Unavailable):  # its job comes later
+            await send(mesh, DocumentInput(b"text", document_id="a"))
+        if asked_to_stop:
+            mesh.queue.stop.add(jobs[0].job_id)
+        mesh.embedder.faults.fail.clear()
+        (old,) = await mesh.queue.ended(jobs)
+        assert old.state is JobState.CANCELLED
+        assert (await mesh.documents.get("acme", "docs", "a")).state is DocumentState.PENDING
+        mesh.queue.faults.fail.clear()
+        assert await mesh.sweeper.reconcile() == 1
+        await mesh.queue.ended(mesh.queue.jobs.values())
+    assert mesh.seen(again.index) == {DocumentVersion("a", 1): 1}
+
+
+async def test_a_job_whose_collection_was_replaced_before_its_turn_leaves_the_new_one_its_own(
+    mesh: SmallMesh, docs: Collection
+) -> None:
+    jobs = await send(mesh, DocumentInput(b"text", document_id="a"))
+    await mesh.collections.delete("acme", "docs")
+    again = await mesh.collections.create("acme", "docs")
+    jobs += await send(mesh, DocumentInput(b"other", document_id="a"))
+    async with mesh.working():
+        assert [job.state for job in await mesh.queue.ended(jobs)] == [JobState.CANCELLED, JobState.READY]
+    assert mesh.seen(again.index) == {DocumentVersion("a", 1): 1}
+
+
 async def test_one_bad_document_refuses_the_batch_and_is_named(mesh: SmallMesh, docs: Collection) -> None:
     with pytest.raises(InvalidArgument, match=r"documents\[1\]\.content") as refused:
         await send(mesh, DocumentInput(b"fine"), DocumentInput(b"abc\xff"))

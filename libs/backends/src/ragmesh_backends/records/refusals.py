@@ -9,6 +9,11 @@ def collection_not_found(collection_id: str) -> NotFound:
     return NotFound(f"there is no collection `{collection_id}`", reason=Reason.COLLECTION_NOT_FOUND)
 
 
+def index_not_found() -> NotFound:
+    """Names nothing: an index's name is internal, and its collection's id may be another's by now."""
+    return NotFound("the collection was deleted or replaced", reason=Reason.COLLECTION_NOT_FOUND)
+
+
 def document_not_found(document_id: str) -> NotFound:
     return NotFound(f"there is no document `{document_id}`", reason=Reason.DOCUMENT_NOT_FOUND)
 

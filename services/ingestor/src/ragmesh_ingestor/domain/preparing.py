@@ -37,13 +37,15 @@ from ragmesh_servicekit.errors import FailedPrecondition, NotFound, Reason
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a job ends. recorded: the record store knows already (or has nothing to know)."""
+    """How a job ends. failed_in: the index whose record has still to be told that the version failed; None when it
+    knows already, or has nothing to know. Never by the collection's id alone, which another collection may have by
+    now."""
 
     delivery: Delivery
     state: JobState
     reason: str = ""
     message: str = ""
-    recorded: bool = True
+    failed_in: IndexRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Interrupted:
     """A job to try again: it may have been us rather than the document."""
 
     delivery: Delivery
+    index: IndexRef
     reason: str
     message: str
 
@@ -62,6 +65,10 @@ class Located:
 
     delivery: Delivery
     record: VersionRecord
+
+    @property
+    def index(self) -> IndexRef:
+        return self.record.index
 
 
 @dataclass(slots=True)
@@ -159,7 +166,7 @@ class Preparer:
                         JobState.DEAD_LETTERED,
                         Reason.CONTENT_INVALID,
                         "the stored original is gone; send the document again",
-                        recorded=False,
+                        failed_in=one.record.index,
                     )
                 )
             else:
@@ -174,6 +181,9 @@ def _version(delivery: Delivery) -> DocumentVersion:
 def _located(delivery: Delivery, record: VersionRecord | None) -> Located | Ended:
     if record is None:
         return Ended(delivery, JobState.CANCELLED, message="the collection or the document was deleted")
+    if record.job_id not in {"", delivery.job.job_id}:
+        # Another collection has the id by now, with a document of the same name: its version has a job of its own.
+        return Ended(delivery, JobState.CANCELLED, message="the collection was replaced")
     match record.state:
         case VersionState.PENDING | VersionState.ACTIVE:
             return Located(delivery, record)
@@ -188,17 +198,17 @@ def _refused(one: Located, foreign: Mapping[tuple[str, str], str]) -> Located | 
     message = foreign.get((one.delivery.job.tenant, one.delivery.job.collection_id))
     if message is None or one.record.state is not VersionState.PENDING:
         return one
-    return Ended(one.delivery, JobState.DEAD_LETTERED, Reason.STATE_CONFLICT, message, recorded=False)
+    return Ended(one.delivery, JobState.DEAD_LETTERED, Reason.STATE_CONFLICT, message, failed_in=one.record.index)
 
 
 def _prepared(
     one: Located, data: bytes, parsed: ParsedPassages | ParseFailure, taken_at: float
 ) -> Prepared | Ended | Interrupted:
+    record = one.record
     if isinstance(parsed, ParseFailure):
         if parsed.repeatable:
-            return Interrupted(one.delivery, parsed.reason, parsed.message)
-        return Ended(one.delivery, JobState.DEAD_LETTERED, parsed.reason, parsed.message, recorded=False)
-    record = one.record
+            return Interrupted(one.delivery, record.index, parsed.reason, parsed.message)
+        return Ended(one.delivery, JobState.DEAD_LETTERED, parsed.reason, parsed.message, failed_in=record.index)
     chunks = chunks_of(parsed.text, record.document_id, record.version, parsed.title, parsed.passages)
     return Prepared(
         delivery=one.delivery,

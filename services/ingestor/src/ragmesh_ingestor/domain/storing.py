@@ -64,12 +64,15 @@ class Storer:
         try:
             return await patiently("store", lambda: self._attempt(index, members))
         except NotFound:
-            return [Ended(one.delivery, JobState.CANCELLED, message="the collection was deleted") for one in members]
+            return [
+                Ended(one.delivery, JobState.CANCELLED, message="the collection was deleted or replaced")
+                for one in members
+            ]
         except Exception as error:  # a document's fault until it is alone and fails again
             if len(members) == 1:
                 log.error("worker.document_refused", job_id=members[0].delivery.job.job_id, **described(error))
                 reason, message = refusal(error)
-                return [Interrupted(members[0].delivery, reason, message)]
+                return [Interrupted(members[0].delivery, index, reason, message)]
             log.warning("worker.group_refused", documents=len(members), error=type(error).__name__)
         results: list[Ended | Interrupted] = []
         for one in members:
@@ -96,10 +99,7 @@ class Storer:
             raise Internal(f"{len(missing)} of {len(members)} documents were not all there when they were read back")
 
     async def _activate(self, index: IndexRef, members: Sequence[Prepared]) -> list[Ended | Interrupted]:
-        first = members[0].record
-        activations = await self._records.activate_versions(
-            first.tenant, first.collection_id, [one.ready() for one in members]
-        )
+        activations = await self._records.activate_versions(index, [one.ready() for one in members])
         shown: list[DocumentVersion] = []
         retired: list[DocumentVersion] = []
         again: list[DocumentVersion] = []

@@ -124,7 +124,7 @@ class Submit:
     ) -> list[Job]:
         begun: list[DocumentVersion] = []
         try:
-            begun = await self._records.begin_versions(identity.tenant, collection.collection_id, items)
+            begun = await self._records.begin_versions(collection.index, items)
             await self._visibility.hide(collection.index, begun)
         except MeshError:
             # Under a request_id the same versions and blobs may be another call's, which goes on.
@@ -160,8 +160,7 @@ class Submit:
         try:
             for version in begun:
                 await self._records.fail_version(
-                    collection.tenant,
-                    collection.collection_id,
+                    collection.index,
                     version.document_id,
                     version.version,
                     "the document could not be taken in; send it again",

@@ -130,9 +130,7 @@ class Sweeper:
             return False
         if job.state.final:
             message = job.failure_message or "its job was cancelled"
-            await self._records.fail_version(
-                record.tenant, record.collection_id, record.document_id, record.version, message
-            )
+            await self._records.fail_version(record.index, record.document_id, record.version, message)
         return True
 
     async def _sweep_versions(self, index: IndexRef, retired: Sequence[RetiredVersion]) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 import structlog
 
+from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import DocumentVersion, VersionState
 from ragmesh_backends.model.job import Delivery, JobStage, JobState, Outcome
 from ragmesh_ingestor.domain.chunking import embedding_text
@@ -183,7 +184,7 @@ class Worker:
         except Exception as error:
             if len(group) == 1:
                 log.error("worker.prepare_failed", job_id=group[0].delivery.job.job_id, **described(error))
-                await self._interrupt([Interrupted(group[0].delivery, *refusal(error))])
+                await self._interrupt([Interrupted(group[0].delivery, group[0].index, *refusal(error))])
                 return
             for one in group:
                 await self._prepare([one], taken_at)
@@ -249,7 +250,7 @@ class Worker:
         except Exception as error:
             if len(group) == 1:
                 log.error("worker.embed_failed", job_id=group[0].delivery.job.job_id, **described(error))
-                await self._interrupt([Interrupted(group[0].delivery, *refusal(error))])
+                await self._interrupt([Interrupted(group[0].delivery, group[0].index, *refusal(error))])
                 return []
             return [part for one in group for part in await self._embed([one])]
         vectors = np.concatenate(parts)
@@ -297,7 +298,7 @@ class Worker:
         """Those that nobody has asked to stop; the others end here, before anything of them can be seen."""
         stop = [one for one in group if one.delivery.job.job_id in self._cancelled]
         await self._end(
-            [Ended(one.delivery, JobState.CANCELLED, message="it was cancelled", recorded=False) for one in stop]
+            [Ended(one.delivery, JobState.CANCELLED, message="it was cancelled", failed_in=one.index) for one in stop]
         )
         return [one for one in group if one not in stop] if stop else list(group)
 
@@ -306,8 +307,8 @@ class Worker:
         if not ended:
             return
         for one in ended:
-            if not one.recorded:
-                await patiently("fail", partial(self._fail, one))
+            if one.failed_in is not None:
+                await patiently("fail", partial(self._fail, one, one.failed_in))
         outcomes = [Outcome(one.delivery, one.state, one.reason, one.message) for one in ended]
         await patiently("finish", lambda: self._queue.finish(outcomes))
         for one in ended:
@@ -318,16 +319,16 @@ class Worker:
                 log.warning("job.dead_lettered", job_id=job_id, reason=one.reason, attempt=one.delivery.job.attempt)
         log.info("jobs.ended", jobs=len(ended))
 
-    async def _fail(self, one: Ended) -> None:
+    async def _fail(self, one: Ended, index: IndexRef) -> None:
         job = one.delivery.job
         with contextlib.suppress(NotFound):  # deleted meanwhile
-            await self._records.fail_version(job.tenant, job.collection_id, job.document_id, job.version, one.message)
+            await self._records.fail_version(index, job.document_id, job.version, one.message)
 
     async def _interrupt(self, interrupted: Sequence[Interrupted]) -> None:
         """Another attempt for those that have one left, the dead letters for the rest."""
         over = [one for one in interrupted if one.delivery.job.attempt >= self._settings.max_attempts]
         await self._end(
-            [Ended(one.delivery, JobState.DEAD_LETTERED, one.reason, one.message, recorded=False) for one in over]
+            [Ended(one.delivery, JobState.DEAD_LETTERED, one.reason, one.message, failed_in=one.index) for one in over]
         )
         again = [one.delivery for one in interrupted if one not in over]
         if again:

@@ -18,7 +18,7 @@ from ragmesh_backends.records.neo4j import nodes
 from ragmesh_backends.records.neo4j.ledger import Ledger, lock_index
 from ragmesh_backends.records.neo4j.ordering import ordered
 from ragmesh_backends.records.neo4j.table import Table
-from ragmesh_backends.records.refusals import collection_exists, collection_not_found, restore_overtaken
+from ragmesh_backends.records.refusals import collection_exists, index_not_found, restore_overtaken
 
 LISTING_SECONDS = 120.0
 _STAGED = to_microseconds(STAGED_AT)
@@ -215,7 +215,7 @@ async def _require_live(transaction: Transaction, index: IndexRef) -> str:
     """The collection's id."""
     found = await rows(transaction, _LIVE, **_scope(index))
     if not found:
-        raise collection_not_found(index.name)
+        raise index_not_found()
     collection_id: str = found[0]["collection_id"]
     return collection_id
 

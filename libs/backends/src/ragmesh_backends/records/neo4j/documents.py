@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import (
     Activation,
     Chunk,
@@ -19,7 +20,7 @@ from ragmesh_backends.neo4j.client import Transaction, rows
 from ragmesh_backends.records.neo4j import nodes
 from ragmesh_backends.records.neo4j.activation import activate
 from ragmesh_backends.records.neo4j.beginning import begin
-from ragmesh_backends.records.neo4j.ledger import lock_collection
+from ragmesh_backends.records.neo4j.ledger import lock_collection, lock_live_index
 from ragmesh_backends.records.neo4j.ordering import ordered
 from ragmesh_backends.records.neo4j.table import Table
 from ragmesh_backends.records.refusals import collection_not_found, document_not_found
@@ -70,15 +71,14 @@ class DocumentNodes(Table):
     """The documents of each collection. A document shows the title, size and metadata of its active version, or of
     its newest one while none is active."""
 
-    async def begin_versions(
-        self, tenant: str, collection_id: str, items: Sequence[NewVersion]
-    ) -> list[DocumentVersion]:
+    async def begin_versions(self, index: IndexRef, items: Sequence[NewVersion]) -> list[DocumentVersion]:
         """Give each item the next version number of its document, in the order of the items; the new versions are
         hidden. A job that asks again for the same document gets its number again, and a failed version is pending
-        again then. NotFound: no collection."""
+        again then. index: where its blobs and rows go. NotFound: no collection has it (any more), though another may
+        have the same id."""
 
         async def work(transaction: Transaction) -> list[DocumentVersion]:
-            ledger = await lock_collection(transaction, tenant, collection_id, self._now())
+            ledger = await lock_live_index(transaction, index, self._now())
             await ledger.load(item.document_id for item in items)
             begun = [begin(ledger, item) for item in items]
             await ledger.save()
@@ -86,14 +86,13 @@ class DocumentNodes(Table):
 
         return await self._client.write(work)
 
-    async def activate_versions(
-        self, tenant: str, collection_id: str, items: Sequence[ReadyVersion]
-    ) -> list[Activation]:
+    async def activate_versions(self, index: IndexRef, items: Sequence[ReadyVersion]) -> list[Activation]:
         """Make each version the one that is searched if it is newer than the active one, and replace the
-        collection's generation; all in one transaction, one result for each item in order. NotFound: no collection."""
+        collection's generation; all in one transaction, one result for each item in order. index: where the rows are.
+        NotFound: no collection has it (any more)."""
 
         async def work(transaction: Transaction) -> list[Activation]:
-            ledger = await lock_collection(transaction, tenant, collection_id, self._now())
+            ledger = await lock_live_index(transaction, index, self._now())
             await ledger.load(item.document_id for item in items)
             results = [activate(ledger, item) for item in items]
             ledger.renew()
@@ -102,12 +101,13 @@ class DocumentNodes(Table):
 
         return await self._client.write(work)
 
-    async def fail_version(self, tenant: str, collection_id: str, document_id: str, version: int, message: str) -> None:
+    async def fail_version(self, index: IndexRef, document_id: str, version: int, message: str) -> None:
         """Record that a pending version cannot be ingested, with one sentence. It stays hidden until its rows are
-        swept. Does nothing for a version that is not pending. NotFound: no collection, no such version."""
+        swept. Does nothing for a version that is not pending. NotFound: no collection has the index (any more), no
+        such version."""
 
         async def work(transaction: Transaction) -> None:
-            ledger = await lock_collection(transaction, tenant, collection_id, self._now())
+            ledger = await lock_live_index(transaction, index, self._now())
             await ledger.load([document_id])
             found = ledger.versions(document_id).get(version)
             if found is None:

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import Chunk, DocumentState, VersionState
 from ragmesh_backends.neo4j.client import Transaction, rows
 from ragmesh_backends.records.generation import new_generation
 from ragmesh_backends.records.neo4j.nodes import DELETED, Properties, of_chunk
 from ragmesh_backends.records.neo4j.ordering import ordered
-from ragmesh_backends.records.refusals import collection_not_found
+from ragmesh_backends.records.refusals import collection_not_found, index_not_found
 
 ROWS = 5_000
 """Nodes in one statement: the server holds all of its parameters while it runs."""
@@ -188,6 +189,14 @@ async def lock_collection(transaction: Transaction, tenant: str, collection_id: 
     if node is None or node.get("live_key") != live_key:
         raise collection_not_found(collection_id)
     return Ledger(transaction, node, now)
+
+
+async def lock_live_index(transaction: Transaction, index: IndexRef, now: int) -> Ledger:
+    """Lock the collection that has this index; NotFound when none has it any more."""
+    ledger = await lock_index(transaction, index.tenant, index.name, now)
+    if ledger is None or "live_key" not in ledger.collection:
+        raise index_not_found()
+    return ledger
 
 
 async def lock_index(transaction: Transaction, tenant: str, index_name: str, now: int) -> Ledger | None:

@@ -12,7 +12,7 @@ from ragmesh_backends.records.clock import ABANDONED_SECONDS
 from ragmesh_backends.records.neo4j import nodes
 from ragmesh_backends.records.neo4j.ledger import ROWS, lock_index
 from ragmesh_backends.records.neo4j.table import Table
-from ragmesh_backends.records.refusals import collection_not_found
+from ragmesh_backends.records.refusals import index_not_found
 
 _HIDDEN = """
 MATCH (c:RecordCollection {tenant: $tenant, index_name: $index_name}) WHERE c.live_key IS NOT NULL
@@ -59,7 +59,7 @@ class VersionNodes(Table):
         async def work(transaction: Transaction) -> frozenset[DocumentVersion]:
             found = await rows(transaction, _HIDDEN, tenant=index.tenant, index_name=index.name)
             if not found:
-                raise collection_not_found(index.name)
+                raise index_not_found()
             return frozenset(
                 DocumentVersion(row["document_id"], row["version"]) for row in found if row["version"] is not None
             )

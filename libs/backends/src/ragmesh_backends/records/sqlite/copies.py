@@ -15,10 +15,10 @@ from ragmesh_backends.model.copies import DELETED, STAGED_AT, DocumentCopy, Docu
 from ragmesh_backends.model.document import Chunk, VersionRecord, VersionState
 from ragmesh_backends.records.clock import to_microseconds
 from ragmesh_backends.records.generation import new_generation
-from ragmesh_backends.records.refusals import collection_exists, collection_not_found, restore_overtaken
+from ragmesh_backends.records.refusals import collection_exists, restore_overtaken
 from ragmesh_backends.records.sqlite.collections import COLLECTION_COLUMNS, collection_record
 from ragmesh_backends.records.sqlite.documents import DOCUMENT_COLUMNS, document_record
-from ragmesh_backends.records.sqlite.table import Table
+from ragmesh_backends.records.sqlite.table import Table, index_key
 from ragmesh_backends.records.sqlite.versions import VERSION_COLUMNS, version_record
 
 LISTING_SECONDS = 120.0
@@ -50,7 +50,7 @@ class SqliteCopies(Table):
             rows = connection.execute(
                 "SELECT document_id, state, active_version, latest_version, chunk_count, updated_us FROM documents"
                 " WHERE collection_key = ? ORDER BY document_id",
-                (_key(connection, index),),
+                (index_key(connection, index),),
             )
             return [DocumentMark(*row) for row in rows]
 
@@ -60,7 +60,7 @@ class SqliteCopies(Table):
         """These documents, those that are there, at one moment. NotFound as for `marks`."""
 
         def query(connection: sqlite3.Connection) -> list[DocumentCopy]:
-            key = _key(connection, index)
+            key = index_key(connection, index)
             (collection_id,) = connection.execute(
                 "SELECT collection_id FROM collections WHERE collection_key = ?", (key,)
             ).fetchone()
@@ -159,17 +159,6 @@ class SqliteCopies(Table):
             return [collection_record(row) for row in others] if replace else []
 
         return await self._database.write(show)
-
-
-def _key(connection: sqlite3.Connection, index: IndexRef) -> int:
-    row = connection.execute(
-        "SELECT collection_key FROM collections WHERE tenant = ? AND index_name = ? AND deleted_us IS NULL",
-        (index.tenant, index.name),
-    ).fetchone()
-    if row is None:
-        raise collection_not_found(index.name)
-    key: int = row[0]
-    return key
 
 
 def _staged_key(connection: sqlite3.Connection, index: IndexRef, *, published: bool = False) -> int:

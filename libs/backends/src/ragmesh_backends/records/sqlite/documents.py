@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import (
     Activation,
     Chunk,
@@ -23,7 +24,7 @@ from ragmesh_backends.records.clock import from_microseconds
 from ragmesh_backends.records.generation import new_generation
 from ragmesh_backends.records.refusals import document_not_found
 from ragmesh_backends.records.sqlite.activation import activate
-from ragmesh_backends.records.sqlite.table import Table, collection_key
+from ragmesh_backends.records.sqlite.table import Table, collection_key, index_key
 from ragmesh_backends.records.sqlite.versions import VERSION_COLUMNS, version_record
 
 DOCUMENT_COLUMNS = (
@@ -36,39 +37,38 @@ class DocumentTable(Table):
     """The documents of each collection. A document shows the title, size and metadata of its active version, or of
     its newest one while none is active."""
 
-    async def begin_versions(
-        self, tenant: str, collection_id: str, items: Sequence[NewVersion]
-    ) -> list[DocumentVersion]:
+    async def begin_versions(self, index: IndexRef, items: Sequence[NewVersion]) -> list[DocumentVersion]:
         """Give each item the next version number of its document, in the order of the items; the new versions are
         hidden. A job that asks again for the same document gets its number again, and a failed version is pending
-        again then. NotFound: no collection."""
+        again then. index: where its blobs and rows go. NotFound: no collection has it (any more), though another may
+        have the same id."""
 
         def begin(connection: sqlite3.Connection) -> list[DocumentVersion]:
-            key, now = collection_key(connection, tenant, collection_id), self._now()
+            key, now = index_key(connection, index), self._now()
             return [_begin(connection, key, item, now) for item in items]
 
         return await self._database.write(begin)
 
-    async def activate_versions(
-        self, tenant: str, collection_id: str, items: Sequence[ReadyVersion]
-    ) -> list[Activation]:
+    async def activate_versions(self, index: IndexRef, items: Sequence[ReadyVersion]) -> list[Activation]:
         """Make each version the one that is searched if it is newer than the active one, and replace the
-        collection's generation; all in one transaction, one result for each item in order. NotFound: no collection."""
+        collection's generation; all in one transaction, one result for each item in order. index: where the rows are.
+        NotFound: no collection has it (any more)."""
 
         def flip(connection: sqlite3.Connection) -> list[Activation]:
-            key, now = collection_key(connection, tenant, collection_id), self._now()
+            key, now = index_key(connection, index), self._now()
             results = [activate(connection, key, item, now) for item in items]
             _renew(connection, key, now)
             return results
 
         return await self._database.write(flip)
 
-    async def fail_version(self, tenant: str, collection_id: str, document_id: str, version: int, message: str) -> None:
+    async def fail_version(self, index: IndexRef, document_id: str, version: int, message: str) -> None:
         """Record that a pending version cannot be ingested, with one sentence. It stays hidden until its rows are
-        swept. Does nothing for a version that is not pending. NotFound: no collection, no such version."""
+        swept. Does nothing for a version that is not pending. NotFound: no collection has the index (any more), no
+        such version."""
 
         def fail(connection: sqlite3.Connection) -> None:
-            key, now = collection_key(connection, tenant, collection_id), self._now()
+            key, now = index_key(connection, index), self._now()
             where = (key, document_id, version)
             known = connection.execute(
                 "UPDATE versions SET writing = 0 WHERE collection_key = ? AND document_id = ? AND version = ?", where

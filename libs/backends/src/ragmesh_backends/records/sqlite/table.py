@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 
+from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.records.clock import to_microseconds, wall_clock
-from ragmesh_backends.records.refusals import collection_not_found
+from ragmesh_backends.records.refusals import collection_not_found, index_not_found
 from ragmesh_backends.sqlite.database import Database
 
 
@@ -30,5 +31,17 @@ def collection_key(connection: sqlite3.Connection, tenant: str, collection_id: s
     ).fetchone()
     if row is None:
         raise collection_not_found(collection_id)
+    key: int = row[0]
+    return key
+
+
+def index_key(connection: sqlite3.Connection, index: IndexRef) -> int:
+    """The key of the collection that has this index; NotFound when none has it any more."""
+    row = connection.execute(
+        "SELECT collection_key FROM collections WHERE tenant = ? AND index_name = ? AND deleted_us IS NULL",
+        (index.tenant, index.name),
+    ).fetchone()
+    if row is None:
+        raise index_not_found()
     key: int = row[0]
     return key

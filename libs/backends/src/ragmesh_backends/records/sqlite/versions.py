@@ -16,8 +16,7 @@ from ragmesh_backends.model.document import (
     VersionState,
 )
 from ragmesh_backends.records.clock import ABANDONED_SECONDS, from_microseconds
-from ragmesh_backends.records.refusals import collection_not_found
-from ragmesh_backends.records.sqlite.table import Table
+from ragmesh_backends.records.sqlite.table import Table, index_key
 
 VERSION_COLUMNS = (
     "c.tenant, c.collection_id, c.index_name, v.document_id, v.version, v.state, v.title, v.media_type,"
@@ -37,7 +36,7 @@ class VersionTable(Table):
         def query(connection: sqlite3.Connection) -> frozenset[DocumentVersion]:
             rows = connection.execute(
                 "SELECT document_id, version FROM versions WHERE collection_key = ? AND hidden = 1",
-                (_index_key(connection, index),),
+                (index_key(connection, index),),
             )
             return frozenset(DocumentVersion(*row) for row in rows)
 
@@ -139,14 +138,3 @@ def version_record(row: Any) -> VersionRecord:
         created_at=from_microseconds(row[19]),
         changed_at=from_microseconds(row[20]),
     )
-
-
-def _index_key(connection: sqlite3.Connection, index: IndexRef) -> int:
-    row = connection.execute(
-        "SELECT collection_key FROM collections WHERE tenant = ? AND index_name = ? AND deleted_us IS NULL",
-        (index.tenant, index.name),
-    ).fetchone()
-    if row is None:
-        raise collection_not_found(index.name)
-    key: int = row[0]
-    return key
