@@ -82,6 +82,14 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "a volume of one node for several ingestors": (
         "volume", ("stores.blobs.volume.accessModes={ReadWriteOnce}",), ["ReadWriteMany", "ingestor.replicas 1"],
     ),
+    "a volume of yours of one node for several ingestors": (
+        "volume", ("stores.blobs.volume.accessModes={ReadWriteOnce}", "stores.blobs.volume.existingClaim=mine"),
+        ["ReadWriteMany", "ingestor.replicas 1"],
+    ),
+    "a volume of one Pod, which two need": (
+        "development", ("stores.blobs.volume.accessModes={ReadWriteOncePod}",),
+        ["stores.blobs.volume.accessModes", "take ReadWriteOnce", "migrations.enabled to false"],
+    ),
     "a variable that the chart sets": (
         "minimal", ("gateway.env.RAGMESH_GRPC_PORT=1",), ["gateway.env.RAGMESH_GRPC_PORT", "take it out"],
     ),

@@ -150,10 +150,14 @@ spec:
     matchLabels:
       {{- include "ragmesh.selectorLabels" . | nindent 6 }}
   strategy:
+    {{- if and (eq .component "ingestor") (include "ragmesh.blobsOnOneNode" $root) }}
+    type: Recreate  # a Pod on another node would wait for the volume for ever
+    {{- else }}
     type: RollingUpdate
     rollingUpdate:
       maxUnavailable: 0
       maxSurge: 1
+    {{- end }}
   template:
     metadata:
       labels:

@@ -11,6 +11,12 @@ resources:
     storage: {{ .size }}
 {{- end -}}
 
+{{/* Whether originals are in a volume that one node at a time can have. Empty: no. */}}
+{{- define "ragmesh.blobsOnOneNode" -}}
+{{- $volume := .Values.stores.blobs.volume -}}
+{{- if and $volume.enabled (not (has "ReadWriteMany" $volume.accessModes)) }}yes{{ end -}}
+{{- end -}}
+
 {{- define "ragmesh.scalingBehavior" -}}
 scaleUp:
   stabilizationWindowSeconds: 0

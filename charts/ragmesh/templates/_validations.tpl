@@ -83,6 +83,9 @@
 {{- if and $s.blobs.url $s.blobs.volume.enabled -}}
 {{- fail "stores.blobs.url is set and stores.blobs.volume.enabled is true: leave the URL empty, or set the other to false" -}}
 {{- end -}}
+{{- if and $s.blobs.volume.enabled (has "ReadWriteOncePod" $s.blobs.volume.accessModes) .Values.migrations.enabled -}}
+{{- fail "stores.blobs.volume.accessModes has ReadWriteOncePod, and the Job that migrates needs the volume while an ingestor has it: take ReadWriteOnce, or set migrations.enabled to false" -}}
+{{- end -}}
 {{- if not (or $s.blobs.url $s.blobs.volume.enabled) -}}
 {{- fail (printf "stores.blobs.url is empty: set it to your bucket, as s3://bucket/prefix, or stores.blobs.volume.enabled to true, %s" $cure) -}}
 {{- end -}}
@@ -149,7 +152,7 @@
 {{- end -}}
 {{- $volume := .root.Values.stores.blobs.volume -}}
 {{- $several := or $scaling.enabled .root.Values.keda.enabled (gt (int $values.replicas) 1) -}}
-{{- if and (eq .component "ingestor") $volume.enabled (not $volume.existingClaim) $several (not (has "ReadWriteMany" $volume.accessModes)) -}}
+{{- if and (eq .component "ingestor") (include "ragmesh.blobsOnOneNode" .root) $several -}}
 {{- fail "stores.blobs.volume.accessModes has no ReadWriteMany, and there are several ingestors: use a StorageClass that can, stores.blobs.url, or one ingestor (ingestor.replicas 1, ingestor.autoscaling.enabled false)" -}}
 {{- end -}}
 {{- include "ragmesh.validateEnv" . -}}
