@@ -17,6 +17,10 @@ SENTENCES = [
 ]
 
 Values = dict[str, Any]
+ROUTES = (
+    "gatewayApi.enabled=true", "gatewayApi.parentRefs[0].name=a", "gatewayApi.restHostnames={a}",
+    "gatewayApi.grpcHostnames={b}",
+)  # fmt: skip
 # (ci values file, what is changed, words that must be said: the value and its cure)
 CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "two replicas of the embedded stores": ("embedded", ("embedded.replicas=2",), ["embedded.replicas is 2"]),
@@ -103,6 +107,19 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "an Ingress of no host": ("ingress", ("ingress.grpc.host=",), ["ingress.grpc.host is empty"]),
     "two Ingresses of one host": ("ingress", ("ingress.grpc.host=rag.example.com",), ["a host name of its own"]),
     "routes of no Gateway": ("gateway-api", ("gatewayApi.parentRefs=null",), ["gatewayApi.parentRefs is empty"]),
+    "gRPC over an Ingress without TLS": (
+        "ingress", ("ingress.grpc.tlsSecretName=",), ["ingress.grpc.tlsSecretName is empty", "a Secret with"],
+    ),
+    "routes without host names": ("gateway-api", ("gatewayApi.grpcHostnames=null",), ["grpcHostnames: set both"]),
+    "routes of one host name": (
+        "gateway-api", ("gatewayApi.grpcHostnames={rag.example.com}",), ["has rag.example.com", "of its own"],
+    ),
+    "a route's host name that the other's wildcard takes": (
+        "gateway-api", ("gatewayApi.restHostnames={*.example.com}",), ["has *.example.com", "of its own"],
+    ),
+    "routes to a gateway whose certificate nobody verifies": (
+        "tls", ("gatewayApi.backendTls.hostname=",), ["gatewayApi.backendTls.hostname is empty", "to false"],
+    ),
     "a load balancer that nobody may use": (
         "minimal", ("service.type=LoadBalancer",), ["networkPolicy.clients", "through service.type", "{ipBlock: {cidr"],
     ),
@@ -110,7 +127,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
         "minimal", ("ingress.rest.enabled=true", "ingress.rest.host=a"), ["networkPolicy.clients", "through ingress.r"],
     ),
     "routes whose Gateway is not let in": (
-        "minimal", ("gatewayApi.enabled=true", "gatewayApi.parentRefs[0].name=a"), ["through gatewayApi", "controller"],
+        "minimal", ROUTES, ["through gatewayApi", "controller"],
     ),
     "the embedded Pod behind a load balancer that nobody may use": (
         "embedded", ("service.type=LoadBalancer",), ["networkPolicy.clients", "{namespaceSelector"],

@@ -18,12 +18,34 @@
 {{- if and $v.ingress.rest.enabled $v.ingress.grpc.enabled (eq $v.ingress.rest.host $v.ingress.grpc.host) -}}
 {{- fail (printf "ingress.rest.host and ingress.grpc.host are both %s: their annotations differ, so give gRPC a host name of its own" $v.ingress.grpc.host) -}}
 {{- end -}}
-{{- if and $v.gatewayApi.enabled (not $v.gatewayApi.parentRefs) -}}
-{{- fail "gatewayApi.parentRefs is empty: name the Gateway that the routes belong to" -}}
+{{- if and $v.ingress.grpc.enabled (not $v.ingress.grpc.tlsSecretName) -}}
+{{- fail "ingress.grpc.tlsSecretName is empty, and Ingress controllers speak HTTP/2, hence gRPC, with TLS only: set it to a Secret with a certificate for ingress.grpc.host" -}}
 {{- end -}}
+{{- if $v.gatewayApi.enabled }}{{ include "ragmesh.validateRoutes" . }}{{ end -}}
 {{- include "ragmesh.validateClients" . -}}
 {{- if and $v.keda.enabled (not $v.keda.address) -}}
 {{- fail "keda.address is empty: set it to host:port of the Redis for state, as KEDA reaches it" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ragmesh.validateRoutes" -}}
+{{- $routes := .Values.gatewayApi -}}
+{{- if not $routes.parentRefs -}}
+{{- fail "gatewayApi.parentRefs is empty: name the Gateway that the routes belong to" -}}
+{{- end -}}
+{{- if not (and $routes.restHostnames $routes.grpcHostnames) -}}
+{{- fail "gatewayApi.restHostnames and grpcHostnames: set both; a route without host names takes all of them, and a Gateway accepts only one of an HTTPRoute and a GRPCRoute that share a name" -}}
+{{- end -}}
+{{- range $rest := $routes.restHostnames -}}
+{{- range $grpc := $routes.grpcHostnames -}}
+{{- $inside := or (and (hasPrefix "*." $rest) (hasSuffix (trimPrefix "*" $rest) $grpc)) (and (hasPrefix "*." $grpc) (hasSuffix (trimPrefix "*" $grpc) $rest)) -}}
+{{- if or (eq $rest $grpc) $inside -}}
+{{- fail (printf "gatewayApi.restHostnames has %s and grpcHostnames %s, and a Gateway accepts only one of an HTTPRoute and a GRPCRoute that share a name: give gRPC a host name of its own" $rest $grpc) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.tls.public.enabled (not $routes.backendTls.hostname) -}}
+{{- fail "gatewayApi.backendTls.hostname is empty with tls.public.enabled: set it to a name in the gateway's certificate, which the Gateway then verifies, or tls.public.enabled to false and end TLS at the Gateway" -}}
 {{- end -}}
 {{- end -}}
 
