@@ -18,6 +18,8 @@ from ragmesh_backends.blobs import layout as blobs_layout
 from ragmesh_backends.embeddings import cache, weights
 from ragmesh_backends.redis import layout as redis_layout
 from ragmesh_backends.redis.client import connect
+from ragmesh_backends.sqlite import inspection as sqlite_inspection
+from ragmesh_ingestor import check
 from ragmesh_ingestor.check import Finding, look
 from support.milvus import MilvusProcess
 from support.redis import RedisProcess
@@ -59,8 +61,8 @@ def environ(unpacked: Path, servers: tuple[str, str], tmp_path: Path) -> dict[st
     }
 
 
-async def found(environ: dict[str, str], check: str) -> Finding:
-    (finding,) = [each for each in await look(environ) if each.check == check]
+async def found(environ: dict[str, str], name: str) -> Finding:
+    (finding,) = [each for each in await look(environ) if each.check == name]
     return finding
 
 
@@ -112,8 +114,8 @@ async def test_newer_redis_and_blobs_are_named(environ: dict[str, str], tmp_path
     client = connect(environ["RAGMESH_STATE_URL"])
     await client.set(redis_layout.KEY, "9")
     (tmp_path / "blobs" / blobs_layout.KEY).write_text("9\n")
-    for check in ("state", "blobs"):
-        finding = await found(environ, check)
+    for name in ("state", "blobs"):
+        finding = await found(environ, name)
         assert (finding.level, "layout 9, written by a newer ragmesh" in finding.what) == ("error", True)
     await client.delete(redis_layout.KEY)
     await client.aclose()
@@ -160,3 +162,24 @@ def test_the_module_prints_json_and_nothing_else(environ: dict[str, str]) -> Non
     )
     assert {each["level"] for each in json.loads(done.stdout)} == {"ok"}
     assert done.stderr == b""
+
+
+async def test_a_record_too_large_to_be_counted_in_time_says_so(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_inspection, "_STEPS", 1)
+    monkeypatch.setattr(check, "COUNT_SECONDS", 1e-9)
+    finding = await found(environ, "indexes")
+    assert (finding.level, finding.what) == (
+        "ok",
+        "1 collection, each with its index; counting the chunks takes too long",
+    )
+
+
+async def test_a_look_that_has_no_time_left_tells_how_many_collections_it_saw(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "SPARE_SECONDS", check.LOOK_SECONDS)
+    finding = await found(environ, "indexes")
+    assert finding.level == "warning"
+    assert finding.what == "1 collection, each with its index; there was time to look at 0 of them"

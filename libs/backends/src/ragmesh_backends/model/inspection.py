@@ -17,12 +17,13 @@ class ComponentVersion:
 
 @dataclass(frozen=True, slots=True)
 class IndexExpectation:
-    """What the record says of the index of one collection. chunks: of the versions that searches show."""
+    """What the record says of the index of one collection. chunks: of the versions that searches show; None when
+    they were not counted, or not in time."""
 
     tenant: str
     collection_id: str
     name: str
-    chunks: int
+    chunks: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from ragmesh_backends.model.inspection import ComponentVersion, IndexExpectation, Inspection
-from ragmesh_backends.sqlite.faults import translate
+from ragmesh_backends.sqlite.faults import primary_code, translate
 from ragmesh_backends.sqlite.schema import Schema
 
 BUSY_SECONDS = 2.0
+_STEPS = 10_000  # of SQLite's machine, between two looks at the clock: some tenths of a millisecond
 
 
-async def inspected_file(path: Path, schemas: Sequence[Schema]) -> Inspection | None:
-    """What is in the file, of the components named; None when there is no file. Raises the MeshErrors of the store."""
+async def inspected_file(path: Path, schemas: Sequence[Schema], count_seconds: float = 0.0) -> Inspection | None:
+    """What is in the file, of the components named; None when there is no file. count_seconds: as of
+    `records.inspection.inspect`. Raises the MeshErrors of the store."""
     if not await asyncio.to_thread(path.exists):
         return None
     versions = await asyncio.to_thread(component_versions, path, schemas)
-    return Inspection(versions, [], await asyncio.to_thread(expected_indexes, path))
+    return Inspection(versions, [], await asyncio.to_thread(expected_indexes, path, count_seconds))
 
 
 def component_versions(path: Path, schemas: Sequence[Schema]) -> list[ComponentVersion]:
@@ -31,15 +34,34 @@ def component_versions(path: Path, schemas: Sequence[Schema]) -> list[ComponentV
     return [ComponentVersion(s.component, found[s.component], s.version) for s in schemas if s.component in found]
 
 
-def expected_indexes(path: Path) -> list[IndexExpectation]:
+def expected_indexes(path: Path, count_seconds: float) -> list[IndexExpectation]:
     """The indexes of all collections that are not deleted. Raises as `_reading`."""
     with _reading(path) as connection:
         rows = connection.execute(
-            "SELECT c.tenant, c.collection_id, c.index_name, COALESCE(SUM(v.chunk_count), 0) FROM collections c"
-            " LEFT JOIN versions v ON v.collection_key = c.collection_key AND v.state = 'ACTIVE'"
-            " WHERE c.deleted_us IS NULL GROUP BY c.collection_key ORDER BY c.tenant, c.collection_id"
+            "SELECT collection_key, tenant, collection_id, index_name FROM collections"
+            " WHERE deleted_us IS NULL ORDER BY tenant, collection_id"
         ).fetchall()
-    return [IndexExpectation(*row) for row in rows]
+        chunks = _chunks(connection, count_seconds) if count_seconds else None
+    return [
+        IndexExpectation(tenant, collection_id, name, None if chunks is None else chunks.get(key, 0))
+        for key, tenant, collection_id, name in rows
+    ]
+
+
+def _chunks(connection: sqlite3.Connection, seconds: float) -> dict[int, int] | None:
+    """By collection_key; None when it takes longer: a thread cannot be stopped from without."""
+    give_up_at = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > give_up_at, _STEPS)
+    try:
+        return dict(
+            connection.execute(
+                "SELECT collection_key, SUM(chunk_count) FROM versions WHERE state = 'ACTIVE' GROUP BY collection_key"
+            ).fetchall()
+        )
+    except sqlite3.OperationalError as error:
+        if primary_code(error) == sqlite3.SQLITE_INTERRUPT:
+            return None
+        raise
 
 
 @contextmanager
