@@ -148,6 +148,14 @@ def test_the_embedded_pod_calls_names_only() -> None:
         assert not may_connect(release, pod, NEIGHBOUR, port)
 
 
+def test_a_dns_cache_on_the_node_can_be_named() -> None:
+    extra = {"networkPolicy": {"dns": {"peers": [{"ipBlock": {"cidr": "169.254.20.10/32"}}]}}}
+    release = helm.render("minimal", values=extra)
+    for pod in pods_of(release, helm.NAMESPACE).values():
+        assert may_connect(release, pod, outside("169.254.20.10"), 53, "UDP")
+        assert not may_connect(release, pod, outside("169.254.169.254"), 53, "UDP")
+
+
 def test_of_two_releases_in_a_namespace_neither_reaches_the_other() -> None:
     mine = helm.shared("minimal")
     other = helm.helm(

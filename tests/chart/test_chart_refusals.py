@@ -60,6 +60,19 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "a port that no policy lets out": (
         "minimal", ("stores.vectors.url=http://milvus:19531",), ["networkPolicy.vectors.ports", "set it to [19531]"],
     ),
+    "the usual port of an address, which no policy lets out": (
+        "minimal", ("stores.records.url=bolt://neo4j", "networkPolicy.records.ports={7688}"), ["set it to [7687]"],
+    ),
+    "a port of the embedded Pod that no policy lets out": (
+        "embedded", ("model.url=http://host:8000/v1", "model.name=x"), ["networkPolicy.model.ports", "[8000]"],
+    ),
+    "a Milvus without a port": (
+        "minimal", ("stores.vectors.url=https://x.zillizcloud.com",), ["stores.vectors.url is", "https://host:443"],
+    ),
+    "a Milvus with a path": ("minimal", ("stores.vectors.url=http://milvus:19530/",), ["nothing after it"]),
+    "a password in an address without a port": (
+        "minimal", ("stores.vectors.url=http://root:pass@milvus",), ["stores.vectors.url", "vectorsToken"],
+    ),
     "no Secret": ("minimal", ("secrets.name=",), ["secrets.name is empty", "identity-keys"]),
     "no signing keys": ("minimal", ("secrets.keys.identityKeys=",), ["secrets.keys.identityKeys is empty"]),
     "half an S3 key": ("minimal", ("secrets.keys.s3AccessKey=id",), ["both or neither"]),

@@ -41,3 +41,25 @@
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end -}}
+
+{{/* What is named as an address must be among the ports that a policy opens. Clients take the port of the scheme when
+the address has none; Milvus' is refused without one. */}}
+{{- define "ragmesh.validateEgress" -}}
+{{- $v := .Values -}}
+{{- $s := $v.stores -}}
+{{- $usual := dict "http" "80" "https" "443" "bolt" "7687" "bolt+s" "7687" "bolt+ssc" "7687" "redis" "6379" "rediss" "6379" -}}
+{{- $called := dict "embedding" $v.embedding.url "model" $v.model.url "otlp" $v.telemetry.otlpEndpoint -}}
+{{- if not $v.embedded.enabled -}}
+{{- $called = mustMerge $called (dict "records" $s.records.url "vectors" $s.vectors.url "state" $s.state.url "cache" $s.cache.url "blobs" $s.blobs.s3Endpoint) -}}
+{{- end -}}
+{{- range $name, $url := ternary $called dict $v.networkPolicy.enabled -}}
+{{- $authority := regexFind "^([^:/]+://)?[^/?]*" $url -}}
+{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" -}}
+{{- $port = default (get $usual (regexFind "^[^:/]+://" $url | trimSuffix "://")) $port -}}
+{{- $ports := list -}}
+{{- range (get $v.networkPolicy $name).ports }}{{ $ports = append $ports (toString .) }}{{ end -}}
+{{- if and $port (not (has $port $ports)) -}}
+{{- fail (printf "networkPolicy.%s.ports has no %s, so that nothing would reach %s: set it to [%s]" $name $port $url $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

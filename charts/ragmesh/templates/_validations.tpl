@@ -1,6 +1,7 @@
 {{/* Refuses values that cannot work; each sentence names the value and the cure. */}}
 {{- define "ragmesh.validate" -}}
 {{- $v := .Values -}}
+{{- include "ragmesh.validateAddresses" . -}}
 {{- if $v.embedded.enabled -}}
 {{- include "ragmesh.validateEmbedded" . -}}
 {{- else -}}
@@ -13,6 +14,7 @@
 {{- end -}}
 {{- include "ragmesh.validateSurfaces" . -}}
 {{- include "ragmesh.validateModels" . -}}
+{{- include "ragmesh.validateEgress" . -}}
 {{- if $v.default.image.digest -}}
 {{- fail "default.image.digest is set, and each component has another image: set gateway.image.digest and so on" -}}
 {{- end -}}
@@ -65,6 +67,9 @@
 {{- if not $s.vectors.url -}}
 {{- fail (printf "stores.vectors.url is empty: set it to your Milvus, as http://host:19530, %s" $cure) -}}
 {{- end -}}
+{{- if not (regexMatch "^(https?://)?[^/]+:[0-9]+$" $s.vectors.url) -}}
+{{- fail (printf "stores.vectors.url is %s: name the port, and nothing after it, as http://host:19530, or https://host:443 of a Milvus behind HTTPS; without a port its client takes 443" $s.vectors.url) -}}
+{{- end -}}
 {{- range $name, $key := dict "state" "stateUrl" "cache" "cacheUrl" -}}
 {{- $url := (get $s $name).url -}}
 {{- if not (or $url (get $keys $key)) -}}
@@ -91,17 +96,6 @@
 {{- end -}}
 {{- if hasPrefix "file:" $s.blobs.url -}}
 {{- fail (printf "stores.blobs.url is %s: leave it empty and set stores.blobs.volume.enabled to true, so that all ingestors share the folder" $s.blobs.url) -}}
-{{- end -}}
-{{- if .Values.networkPolicy.enabled -}}
-{{- range $name, $url := dict "records" $s.records.url "vectors" $s.vectors.url "state" $s.state.url "cache" $s.cache.url "blobs" $s.blobs.s3Endpoint "embedding" .Values.embedding.url "model" .Values.model.url "otlp" .Values.telemetry.otlpEndpoint -}}
-{{- $port := regexFind ":[0-9]+(/|$)" $url | trimPrefix ":" | trimSuffix "/" -}}
-{{- if and (not $port) (hasPrefix "http:" $url) }}{{ $port = "80" }}{{ end -}}
-{{- $ports := list -}}
-{{- range (get $.Values.networkPolicy $name).ports }}{{ $ports = append $ports (toString .) }}{{ end -}}
-{{- if and $port (not (has $port $ports)) -}}
-{{- fail (printf "networkPolicy.%s.ports has no %s, so that nothing would reach %s: set it to [%s]" $name $port $url $port) -}}
-{{- end -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -169,13 +163,18 @@
 {{- end -}}
 {{- end -}}
 
-{{- define "ragmesh.validateModels" -}}
+{{/* First, so that no other sentence repeats what should not be there. */}}
+{{- define "ragmesh.validateAddresses" -}}
 {{- $v := .Values -}}
 {{- range $name, $rule := dict "stores.vectors.url" (list $v.stores.vectors.url "secrets.keys.vectorsToken") "stores.blobs.url" (list $v.stores.blobs.url "secrets.keys.s3AccessKey and s3SecretKey") "stores.blobs.s3Endpoint" (list $v.stores.blobs.s3Endpoint "secrets.keys.s3AccessKey and s3SecretKey") "embedding.url" (list $v.embedding.url "secrets.keys.embeddingKey") "model.url" (list $v.model.url "secrets.keys.modelKey") -}}
 {{- if regexMatch "^([a-z0-9]+://)?[^/]*@" (first $rule) -}}
 {{- fail (printf "%s holds a user or password, which anybody could read in a ConfigMap: take it out, and put it into the Secret (%s)" $name (last $rule)) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "ragmesh.validateModels" -}}
+{{- $v := .Values -}}
 {{- if and $v.embedding.url (not $v.embedding.model) -}}
 {{- fail "embedding.model is empty: name the model of the API at embedding.url" -}}
 {{- end -}}
