@@ -180,3 +180,4 @@ generate: .venv/.dev ## write the generated code and documents anew
 	@protos/generate.sh
 	@$(BIN)/python -m ragmesh_cli.reference docs/settings.md
 	@$(BIN)/python -m ragmesh_cli.reference docs/metrics.md
+	@charts/render settings

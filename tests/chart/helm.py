@@ -44,9 +44,9 @@ def values_of(name: str) -> Path:
 
 
 @functools.cache
-def manifests(name: str, *sets: str, extra: str = "", arguments: tuple[str, ...] = ()) -> str:
+def manifests(name: str, *sets: str, extra: str = "", arguments: tuple[str, ...] = (), release: str = RELEASE) -> str:
     """What `helm template` writes for a ci values file, `--set` texts and more values as YAML."""
-    command = ["template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", str(values_of(name))]
+    command = ["template", release, str(CHART), "--namespace", NAMESPACE, "--values", str(values_of(name))]
     if extra:
         command += ["--values", "-"]
     for one in sets:
@@ -65,10 +65,10 @@ def shared(name: str) -> Release:
     return parse(manifests(name))
 
 
-def refusal(name: str, *sets: str, values: dict[str, Any] | None = None) -> str:
+def refusal(name: str, *sets: str, values: dict[str, Any] | None = None, release: str = RELEASE) -> str:
     """Why helm refuses these values. Raises AssertionError when it does not."""
     try:
-        manifests(name, *sets, extra=yaml.safe_dump(values) if values else "")
+        manifests(name, *sets, extra=yaml.safe_dump(values) if values else "", release=release)
     except RenderFailed as error:
         return str(error)
     raise AssertionError(f"helm renders {name} with {sets or values}")

@@ -122,6 +122,11 @@ def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return True
 
 
+def told(container: Object) -> dict[str, str]:
+    """The variables of a container, but for those that the node fills in."""
+    return {one["name"]: one["value"] for one in container.get("env", []) if "value" in one}
+
+
 def effective(workload: Workload, container: Object, field: str) -> Any:
     """A field of the security context: the container's, else its Pod's."""
     own = container.get("securityContext", {})

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from chart import helm
-from chart.objects import Release, Workload
+from chart.objects import Release, Workload, told
 
 # Sending the last spans, and what is left for closing channels and stores.
 FLUSH_SECONDS, SPARE_SECONDS = 2, 5
@@ -19,16 +19,15 @@ SPLIT = [name for name in helm.CI_VALUES if not name.startswith("embedded")]
 
 
 def settings(release: Release, component: str) -> dict[str, str]:
-    data: dict[str, str] = release.named("ConfigMap", f"ragmesh-{component}")["data"]
-    return data
+    return told(release.named("Deployment", f"ragmesh-{component}")["spec"]["template"]["spec"]["containers"][0])
 
 
-def needs(release: Release, workload: Workload) -> float:
+def needs(workload: Workload) -> float:
     """Seconds from the order to stop to the exit, read from what the container gets."""
     container = workload.containers[0]
-    told = settings(release, container["name"])
+    found = told(container)
     before: int = container["lifecycle"]["preStop"]["sleep"]["seconds"] if "lifecycle" in container else 0
-    drain, grace = float(told["RAGMESH_DRAIN_SECONDS"]), float(told["RAGMESH_GRACE_SECONDS"])
+    drain, grace = float(found["RAGMESH_DRAIN_SECONDS"]), float(found["RAGMESH_GRACE_SECONDS"])
     return before + drain + grace + FLUSH_SECONDS + SPARE_SECONDS
 
 
@@ -36,7 +35,7 @@ def needs(release: Release, workload: Workload) -> float:
 def test_the_grace_period_holds_the_whole_drain(values: str) -> None:
     release = helm.shared(values)
     for workload in release.workloads("Deployment"):
-        assert workload.spec["terminationGracePeriodSeconds"] >= needs(release, workload), workload.name
+        assert workload.spec["terminationGracePeriodSeconds"] >= needs(workload), workload.name
 
 
 @pytest.mark.parametrize("values", SPLIT)
@@ -48,7 +47,7 @@ def test_the_gateway_outlasts_those_it_calls(values: str) -> None:
 
 
 def test_a_preset_period_is_taken_when_it_is_long_enough() -> None:
-    exact = int(needs(helm.shared("minimal"), helm.shared("minimal").workloads("Deployment")[0]))
+    exact = int(needs(helm.shared("minimal").workloads("Deployment")[0]))
     for seconds in (exact, exact + 60):
         release = helm.render("minimal", f"gateway.terminationGracePeriodSeconds={seconds}")
         assert (
@@ -85,7 +84,7 @@ def test_no_pre_stop_is_no_hook() -> None:
     release = helm.render("minimal", "default.drain.preStopSeconds=0")
     for workload in release.workloads("Deployment"):
         assert "lifecycle" not in workload.containers[0]
-        assert workload.spec["terminationGracePeriodSeconds"] >= needs(release, workload)
+        assert workload.spec["terminationGracePeriodSeconds"] >= needs(workload)
 
 
 def test_the_drain_is_noticed_before_it_ends() -> None:
@@ -93,8 +92,8 @@ def test_the_drain_is_noticed_before_it_ends() -> None:
     for values in SPLIT:
         release = helm.shared(values)
         for workload in release.workloads("Deployment"):
-            told = settings(release, workload.containers[0]["name"])
-            assert workload.containers[0]["readinessProbe"]["periodSeconds"] <= float(told["RAGMESH_DRAIN_SECONDS"])
+            seconds = float(told(workload.containers[0])["RAGMESH_DRAIN_SECONDS"])
+            assert workload.containers[0]["readinessProbe"]["periodSeconds"] <= seconds
 
 
 def test_the_embedded_grace_holds_the_supervisor_s() -> None:

@@ -93,6 +93,21 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "one digest for all images": (
         "minimal", (f"default.image.digest=sha256:{'0' * 64}",), ["default.image.digest is set"],
     ),
+    "one image for all": (
+        "minimal", ("default.image.repository=mine",), ["default.image.repository", "gateway.image.repository"],
+    ),
+    "a label that the chart finds its objects by": (
+        "minimal", (r"commonLabels.app\.kubernetes\.io/component=a",), ["commonLabels has app.kubernetes.io/component"],
+    ),
+    "such a label of the Pods": (
+        "minimal", (r"ingestor.podLabels.helm\.sh/chart=a",), ["ingestor.podLabels has helm.sh/chart", "take it out"],
+    ),
+    "one port for gRPC and REST": (
+        "minimal", ("service.grpcPort=8080",), ["service.grpcPort", "service.restPort", "both 8080"],
+    ),
+    "a setting with a typing error": (
+        "embedded", ("embedded.env.RAGMESH_DRAIN_SECOND=1",), ["embedded.env.RAGMESH_DRAIN_SECOND", "docs/settings.md"],
+    ),
     "scaled by a share of nothing": (
         "minimal", ("gateway.resources.requests.cpu=null", "default.resources.requests.cpu=null"), ["requests.cpu"],
     ),
@@ -165,6 +180,9 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     ),
 }  # fmt: skip
 
+# Helm takes these for a release, and Kubernetes none of them for a Service.
+NO_NAMES = ("my.release", "1release")
+
 
 def test_a_refusal_does_not_repeat_a_password() -> None:
     for values, sets, _ in CASES.values():
@@ -181,7 +199,16 @@ def test_it_is_refused_and_the_cure_is_named(case: str) -> None:
     assert [word for word in words if word not in said] == [], said
 
 
+@pytest.mark.parametrize("release", NO_NAMES)
+def test_a_release_whose_services_could_not_be_named_is_refused_unless_it_is_named_otherwise(release: str) -> None:
+    said = helm.refusal("minimal", release=release)
+    assert f"{release}-ragmesh-gateway" in said
+    assert "set fullnameOverride" in said
+    assert "name: mine-gateway" in helm.manifests("minimal", "fullnameOverride=mine", release=release)
+
+
 def test_every_refusal_of_the_chart_is_tried() -> None:
     said = [" ".join(helm.refusal(values, *sets).split()) for values, sets, _ in CASES.values()]
+    said += [helm.refusal("minimal", release=release) for release in NO_NAMES]
     assert len(SENTENCES) > 30
     assert [one for one in SENTENCES if not any(re.search(one, text) for text in said)] == []

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from chart import helm
-from chart.objects import Object, Workload
+from chart.objects import Object, Workload, told
 
 SETTINGS = (helm.REPOSITORY / "docs/settings.md").read_text(encoding="utf-8")
 # Of the reference: what is secret, and what any service reads.
@@ -18,15 +18,6 @@ READERS = {
     for variable, readers in re.findall(r"^\| `(RAGMESH_\w+)` \| [^|]* \| ([^|]*?) \|", SETTINGS, re.MULTILINE)
 }
 SERVICES = ("gateway", "retriever", "generator", "ingestor")
-
-
-def variables(values: str, workload: Workload, container: Object) -> dict[str, str]:
-    """All that the container finds in its environment, but for what the node fills in."""
-    release = helm.shared(values)
-    found: dict[str, str] = {}
-    for source in container.get("envFrom", []):
-        found |= release.named("ConfigMap", source["configMapRef"]["name"])["data"]
-    return found | {one["name"]: one["value"] for one in container.get("env", []) if "value" in one}
 
 
 def setting(variable: str) -> str:
@@ -54,7 +45,7 @@ def test_what_is_secret_comes_as_a_file_that_is_there(values: str) -> None:
     release = helm.shared(values)
     secret_in_values = {"RAGMESH_STATE_URL", "RAGMESH_CACHE_URL"}  # plain when the address holds no password
     for workload, container in release.containers():
-        found, mounted = variables(values, workload, container), files(workload, container)
+        found, mounted = told(container), files(workload, container)
         assert (set(found) & SECRET) - secret_in_values == set(), workload.name
         for name in secret_in_values & set(found):
             assert "@" not in found[name]
@@ -68,11 +59,7 @@ def test_a_service_gets_the_keys_it_reads_and_no_other(values: str) -> None:
     for workload, container in helm.shared(values).containers():
         if container["name"] not in SERVICES:
             continue
-        named = {
-            path: setting(name)
-            for name, path in variables(values, workload, container).items()
-            if name.endswith("_FILE")
-        }
+        named = {path: setting(name) for name, path in told(container).items() if name.endswith("_FILE")}
         for path in files(workload, container):
             assert container["name"] in READERS[named[path]], f"{workload.name} has {path}"
 
@@ -82,7 +69,7 @@ def test_a_service_is_told_only_what_it_reads(values: str) -> None:
     for workload, container in helm.shared(values).containers():
         if container["name"] not in SERVICES:
             continue
-        for name in variables(values, workload, container):
+        for name in told(container):
             assert container["name"] in READERS[setting(name)], f"{workload.name}: {name}"
 
 
@@ -91,9 +78,9 @@ def test_a_service_is_told_all_that_it_must_be(values: str) -> None:
     required = set(re.findall(r"^\| `(RAGMESH_\w+)` \| required", SETTINGS, re.MULTILINE)) - {"RAGMESH_MODELS_DIR"}
     for workload, container in helm.shared(values).containers():
         if container["name"] in SERVICES:
-            told = {name.removesuffix("_FILE") for name in variables(values, workload, container)}
+            given = {name.removesuffix("_FILE") for name in told(container)}
             wanted = {name for name in required if container["name"] in READERS[name]}
-            assert wanted - told == set(), workload.name  # the images say RAGMESH_MODELS_DIR
+            assert wanted - given == set(), workload.name  # the images say RAGMESH_MODELS_DIR
 
 
 @pytest.mark.parametrize("values", helm.CI_VALUES)
@@ -142,9 +129,9 @@ def test_the_names_in_certificates_are_those_that_the_gateway_calls() -> None:
     release = helm.shared("cert-manager")
     names = {name for one in release.of("Certificate") for name in one["spec"]["dnsNames"]}
     services = {one["metadata"]["name"] for one in release.of("Service") if one["spec"].get("clusterIP") == "None"}
-    told = release.named("ConfigMap", "ragmesh-gateway")["data"]
+    found = told(release.named("Deployment", "ragmesh-gateway")["spec"]["template"]["spec"]["containers"][0])
     for peer in ("RETRIEVER", "GENERATOR", "INGESTOR"):
-        host = told[f"RAGMESH_{peer}_TARGET"].removeprefix("dns:///").rpartition(":")[0]
+        host = found[f"RAGMESH_{peer}_TARGET"].removeprefix("dns:///").rpartition(":")[0]
         assert host in names
         assert host.split(".")[:2] == [f"ragmesh-{peer.lower()}", helm.NAMESPACE]
         assert host.partition(".")[0] in services

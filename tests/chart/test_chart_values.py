@@ -148,6 +148,9 @@ def test_helm_refuses_a_wrong_type_of_every_value() -> None:
         ("stores.vectors.url=ftp://milvus:19530", "/stores/vectors/url"),
         ("stores.blobs.url=/var/blobs", "/stores/blobs/url"),
         ("default.image.tag=latest", "tag"),
+        ("fullnameOverride=a.b", "fullnameOverride"),
+        ("fullnameOverride=1a", "fullnameOverride"),
+        ("nameOverride=a.b", "nameOverride"),
         ("cli.image.tag=latest", "tag"),
     ],
 )

@@ -162,14 +162,8 @@ spec:
     metadata:
       labels:
         {{- include "ragmesh.podLabels" . | nindent 8 }}
-        {{- with $values.podLabels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
       annotations:
-        checksum/config: {{ include "ragmesh.settings" . | sha256sum }}
-        {{- with $values.podAnnotations }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "ragmesh.podAnnotations" . | nindent 8 }}
     spec:
       {{- include "ragmesh.podBasics" . | nindent 6 }}
       {{- with include "ragmesh.placement" . | trim }}
@@ -181,14 +175,12 @@ spec:
         - name: {{ .component }}
           image: {{ include "ragmesh.image" (dict "root" $root "image" $values.image "repository" (printf "ragmesh-%s" .component)) }}
           imagePullPolicy: {{ $values.image.pullPolicy }}
-          envFrom:
-            - configMapRef:
-                name: {{ include "ragmesh.fullname" $root }}-{{ .component }}
           env:
             - name: RAGMESH_INSTANCE
               valueFrom:
                 fieldRef:
                   fieldPath: metadata.name
+            {{- include "ragmesh.env" . | trim | nindent 12 }}
           ports:
             - name: grpc
               containerPort: {{ include "ragmesh.port" .component }}

@@ -8,38 +8,51 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels that never change, of (dict "root" $ "component" NAME); without a component, those of the whole release. */}}
+{{/* Labels that never change, whatever the values: selectors cannot. Of (dict "root" $ "component" NAME); without a
+component, those of the whole release. */}}
 {{- define "ragmesh.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* All labels of an object, of the same dict. */}}
+{{/* All labels of an object, of the same dict, and "labels" MAP for more. */}}
 {{- define "ragmesh.labels" -}}
 {{ include "ragmesh.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: ragmesh
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .root.Values.commonLabels }}
+{{- with merge dict (default dict .labels) (default dict .root.Values.commonLabels) }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
-{{/* The labels of Pods: without the chart's version, which would restart them for nothing. */}}
+{{/* The labels of Pods, of (dict "root" $ "component" NAME), and "values" VALUES for those that it says itself: without the
+chart's version, which would restart them for nothing. */}}
 {{- define "ragmesh.podLabels" -}}
 {{ include "ragmesh.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: ragmesh
-{{- with .root.Values.commonLabels }}
+{{- with merge dict (default dict (get (default dict .values) "podLabels")) (default dict .root.Values.commonLabels) }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
-{{/* The metadata of an object of a component, of (dict "root" $ "component" NAME "suffix" TEXT). */}}
+{{/* Labels that the chart gives, and no value may: JSON. */}}
+{{- define "ragmesh.ownLabels" -}}
+["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component", "app.kubernetes.io/version", "app.kubernetes.io/part-of", "app.kubernetes.io/managed-by", "helm.sh/chart"]
+{{- end -}}
+
+{{/* The annotations of Pods that serve, of the same dict. What is in /tmp may go: a node with such a Pod is free to be
+taken away (https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md). */}}
+{{- define "ragmesh.podAnnotations" -}}
+{{- toYaml (merge dict (default dict .values.podAnnotations) (dict "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes" "tmp")) -}}
+{{- end -}}
+
+{{/* The metadata of an object of a component, of (dict "root" $ "component" NAME "suffix" TEXT "labels" MAP). */}}
 {{- define "ragmesh.metadata" -}}
 name: {{ include "ragmesh.fullname" .root }}{{ with .component }}-{{ . }}{{ end }}{{ with .suffix }}-{{ . }}{{ end }}
 namespace: {{ .root.Release.Namespace }}

@@ -111,6 +111,15 @@ not used are left out. Of (dict "root" $ "component" NAME). */}}
 {{- end -}}
 {{- end -}}
 
+{{/* The same as a container takes them. They are in the template of the Pods and in no ConfigMap, so that a Pod that an
+upgrade did not come to starts again with what it was made with. */}}
+{{- define "ragmesh.env" -}}
+{{- range $name, $value := include "ragmesh.settings" . | fromYaml }}
+- name: {{ $name }}
+  value: {{ $value | replace "$(" "$$(" | quote }}
+{{- end -}}
+{{- end -}}
+
 {{/* Volumes of a component: /tmp, its part of the Secret as files, certificates as folders, so that new ones arrive. */}}
 {{- define "ragmesh.volumes" -}}
 {{- $v := .root.Values -}}

@@ -1,6 +1,7 @@
 {{/* Refuses values that cannot work; each sentence names the value and the cure. */}}
 {{- define "ragmesh.validate" -}}
 {{- $v := .Values -}}
+{{- include "ragmesh.validateNames" . -}}
 {{- include "ragmesh.validateAddresses" . -}}
 {{- if $v.embedded.enabled -}}
 {{- include "ragmesh.validateEmbedded" . -}}
@@ -15,8 +16,34 @@
 {{- include "ragmesh.validateSurfaces" . -}}
 {{- include "ragmesh.validateModels" . -}}
 {{- include "ragmesh.validateEgress" . -}}
+{{- if eq (int $v.service.grpcPort) (int $v.service.restPort) -}}
+{{- fail (printf "service.grpcPort and service.restPort are both %d: give each a port of its own" (int $v.service.grpcPort)) -}}
+{{- end -}}
 {{- if $v.default.image.digest -}}
 {{- fail "default.image.digest is set, and each component has another image: set gateway.image.digest and so on" -}}
+{{- end -}}
+{{- if $v.default.image.repository -}}
+{{- fail "default.image.repository is set, and each component has another image: set default.image.registry for what they have in common, or gateway.image.repository and so on" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names that a Service can have, and labels by which the chart alone finds its objects. */}}
+{{- define "ragmesh.validateNames" -}}
+{{- $v := .Values -}}
+{{- $name := include "ragmesh.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "objects would be named %s-gateway and so on, which no Service can be: set fullnameOverride to a name that begins with a letter and has small letters, digits and dashes" $name) -}}
+{{- end -}}
+{{- $labels := dict "commonLabels" $v.commonLabels "metrics.serviceMonitor.labels" $v.metrics.serviceMonitor.labels "metrics.ruleLabels" $v.metrics.ruleLabels "metrics.dashboardLabels" $v.metrics.dashboardLabels -}}
+{{- range $component := list "default" "gateway" "retriever" "generator" "ingestor" -}}
+{{- $_ := set $labels (printf "%s.podLabels" $component) (get (get $v $component) "podLabels" | default dict) -}}
+{{- end -}}
+{{- range $where, $map := $labels -}}
+{{- range $key, $_ := $map -}}
+{{- if has $key (include "ragmesh.ownLabels" $ | fromJsonArray) -}}
+{{- fail (printf "%s has %s, which the chart sets and finds its objects by: take it out, or give the label another name" $where $key) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -152,13 +179,17 @@
 {{- include "ragmesh.validateEnv" . -}}
 {{- end -}}
 
-{{/* No variable that the chart sets itself, of the same dict. */}}
+{{/* No variable that the chart sets itself, and none that no program knows, of the same dict. */}}
 {{- define "ragmesh.validateEnv" -}}
 {{- $plain := dict "drain" .values.drain "env" dict -}}
+{{- $known := .root.Files.Get "files/settings.txt" | splitList "\n" -}}
 {{- $managed := include "ragmesh.settings" (dict "root" .root "component" .component "values" $plain) | fromYaml -}}
 {{- range $name, $_ := .values.env -}}
 {{- if or (hasKey $managed $name) (eq $name "RAGMESH_INSTANCE") -}}
 {{- fail (printf "%s.env.%s is set by the chart: use the value that it comes from, and take it out of env" $.component $name) -}}
+{{- end -}}
+{{- if and (hasPrefix "RAGMESH_" $name) (not (has $name $known)) -}}
+{{- fail (printf "%s.env.%s is a setting of no program: look for its name in docs/settings.md, or take it out" $.component $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -168,7 +199,7 @@
 {{- $v := .Values -}}
 {{- range $name, $rule := dict "stores.vectors.url" (list $v.stores.vectors.url "secrets.keys.vectorsToken") "stores.blobs.url" (list $v.stores.blobs.url "secrets.keys.s3AccessKey and s3SecretKey") "stores.blobs.s3Endpoint" (list $v.stores.blobs.s3Endpoint "secrets.keys.s3AccessKey and s3SecretKey") "embedding.url" (list $v.embedding.url "secrets.keys.embeddingKey") "model.url" (list $v.model.url "secrets.keys.modelKey") -}}
 {{- if regexMatch "^([a-z0-9]+://)?[^/]*@" (first $rule) -}}
-{{- fail (printf "%s holds a user or password, which anybody could read in a ConfigMap: take it out, and put it into the Secret (%s)" $name (last $rule)) -}}
+{{- fail (printf "%s holds a user or password, which anybody could read in the Deployment: take it out, and put it into the Secret (%s)" $name (last $rule)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

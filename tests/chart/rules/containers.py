@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from chart.objects import Object, Release, Workload, effective
+from chart.rules.objects_of_a_release import SENSITIVE_TEXT
 from chart.rules.registry import Finding, rule
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -211,7 +212,8 @@ SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|credential|private.
 def no_secret_in_a_variable(release: Release) -> Iterator[Finding]:
     for workload, container in release.containers():
         for one in container.get("env", []):
-            if SECRET_NAME.search(one["name"]) and one.get("value"):
+            value = one.get("value", "")
+            if value and (SECRET_NAME.search(one["name"]) or SENSITIVE_TEXT.search(value)):
                 yield where(workload, container), f"{one['name']} holds a secret"
 
 
