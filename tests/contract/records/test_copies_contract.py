@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from ragmesh_backends.model.collection import Collection, IndexRef, IndexSpec
-from ragmesh_backends.model.copies import DELETED, DocumentCopy
+from ragmesh_backends.model.copies import DELETED, DocumentCopy, Published
 from ragmesh_backends.model.document import Chunk, DocumentVersion, MediaType, NewVersion, ReadyVersion
-from ragmesh_backends.records.neo4j import Neo4jRecords
+from ragmesh_backends.model.key import KeyRecord
+from ragmesh_backends.records.keys import KEYS_SCHEMA, SqliteKeys
+from ragmesh_backends.records.neo4j import Neo4jKeys, Neo4jRecords
 from ragmesh_backends.records.neo4j.copies import Neo4jCopies
-from ragmesh_backends.records.neo4j.schema import NEO4J_RECORDS_SCHEMA
+from ragmesh_backends.records.neo4j.schema import NEO4J_KEYS_SCHEMA, NEO4J_RECORDS_SCHEMA
 from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
 from ragmesh_backends.records.sqlite.copies import SqliteCopies
 from ragmesh_backends.sqlite.database import Database
@@ -26,6 +28,7 @@ RUN = secrets.token_hex(4)
 ACME, OTHER = f"acme-{RUN}", f"other-{RUN}"
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 FROM = IndexRef(ACME, f"from-{RUN}")
+KEY = KeyRecord(f"k1-{RUN}", ACME, "key:k1", "laptop", frozenset({"search"}), ("staff",), "ab" * 32, NOW)
 HOSTILE = "'; DROP TABLE documents; --/\U0001f600\u202e"
 
 
@@ -33,16 +36,17 @@ HOSTILE = "'; DROP TABLE documents; --/\U0001f600\u202e"
 class Store:
     records: SqliteRecords | Neo4jRecords
     copies: SqliteCopies | Neo4jCopies
+    keys: SqliteKeys | Neo4jKeys
 
 
 @pytest.fixture(params=["sqlite", pytest.param("neo4j", marks=neo4j.needed)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "sqlite":
-        async with await Database.open(tmp_path / "mesh.db", [RECORDS_SCHEMA]) as database:
-            yield Store(SqliteRecords(database), SqliteCopies(database))
+        async with await Database.open(tmp_path / "mesh.db", [RECORDS_SCHEMA, KEYS_SCHEMA]) as database:
+            yield Store(SqliteRecords(database), SqliteCopies(database), SqliteKeys(database))
         return
-    async with neo4j.opened(NEO4J_RECORDS_SCHEMA) as client:
-        yield Store(Neo4jRecords(client), Neo4jCopies(client))
+    async with neo4j.opened(NEO4J_RECORDS_SCHEMA, NEO4J_KEYS_SCHEMA) as client:
+        yield Store(Neo4jRecords(client), Neo4jCopies(client), Neo4jKeys(client))
     await neo4j.forget_tenants(ACME, OTHER)
 
 
@@ -129,8 +133,9 @@ async def test_what_was_staged_is_seen_only_when_it_is_published_and_is_what_was
     assert await filled.copies.collections(ACME) == []
     waiting = await filled.records.pending_versions(-60, 1000)
     assert not any(one.tenant == ACME for one in waiting)
-    for _ in range(2):
-        assert await filled.copies.publish([to.index], replace=False) == []
+    for again in (False, True):
+        published = await filled.copies.publish([to.index], [], replace=False)
+        assert published == Published(None if again else (), ())
     assert await read(filled, to.index) == on(to.index, copies)
     shown = await filled.records.get_collection(ACME, "docs")
     assert (shown.index, shown.labels, shown.spec) == (to.index, to.labels, to.spec)
@@ -152,10 +157,20 @@ async def test_collections_that_are_replaced_go_in_the_moment_in_which_the_other
     to = collection("to")
     await filled.copies.stage(to)
     with pytest.raises(AlreadyExists):
-        await filled.copies.publish([to.index], replace=False)
+        await filled.copies.publish([to.index], [KEY], replace=False)
     assert (await filled.records.get_collection(ACME, "docs")).index == collection("from").index
-    gone = await filled.copies.publish([to.index], replace=True)
-    assert [one.collection_id for one in gone] == ["docs", "more"]
+    with pytest.raises(NotFound):  # a key comes with the collections or not at all
+        await filled.keys.get(KEY.key_id)
+    gone = await filled.copies.publish([to.index], [KEY], replace=True)
+    assert gone.replaced is not None
+    assert [one.collection_id for one in gone.replaced] == ["docs", "more"]
+    assert (gone.kept_keys, await filled.keys.get(KEY.key_id)) == ((), KEY)
+    await filled.keys.revoke(ACME, KEY.key_id)
+    await filled.records.create_collection(collection("since", "since"))
+    again = await filled.copies.publish([to.index], [KEY], replace=True)  # of a call whose reply was lost
+    assert again == Published(None, (KEY.key_id,))
+    assert (await filled.keys.get(KEY.key_id)).revoked_at is not None
+    await filled.records.delete_collection(ACME, "since")
     assert [one.index for one in await filled.copies.collections(ACME)] == [to.index]
     assert [one.collection_id for one in await filled.copies.collections(OTHER)] == ["docs"]
     everyone = {one.index for one in await filled.copies.collections("")}
@@ -172,7 +187,7 @@ async def test_what_was_abandoned_is_the_sweepers_and_cannot_be_published(filled
     with pytest.raises(Aborted):
         await filled.copies.add(to.index, [])
     with pytest.raises(Aborted):
-        await filled.copies.publish([to.index], replace=True)
+        await filled.copies.publish([to.index], [KEY], replace=True)
     dropped = {one.index: one.dropped_at for one in await filled.records.list_dropped_indexes(10_000)}
     assert dropped[to.index] <= datetime.now(UTC)
     assert (await filled.records.get_collection(ACME, "docs")).documents_ready == 1

@@ -17,10 +17,13 @@ from typing import Any
 import pytest
 
 from ragmesh_backends.model.document import ChunkRow
+from ragmesh_backends.model.key import KeyRecord
+from ragmesh_backends.records.sqlite.copies import SqliteCopies
 from ragmesh_backends.vectors import MilvusVectors
 from ragmesh_ingestor.backup import copying, restoring, tasks
 from ragmesh_ingestor.backup.archive import HEADER, ArchiveReader, ArchiveWriter, Manifest
 from ragmesh_ingestor.backup.checking import check
+from ragmesh_ingestor.backup.restoring import Restore, Restored
 from ragmesh_servicekit.errors import Aborted, FailedPrecondition, MeshError, NotFound, Unavailable
 from support import neo4j
 from support.milvus import MilvusProcess
@@ -237,6 +240,61 @@ async def test_a_restore_that_fails_leaves_the_mesh_as_it_was_and_its_rest_to_th
         await tasks.restore(other.environ, tmp_path / "b.tar", dies)
     assert await other.stores.record.copies.collections(other.tenant) == []
     assert await other.stores.record.copies.staged(other.tenant) == []
+
+
+@pytest.mark.parametrize("ending", ["refused", "lost reply", "down", "signal"])
+async def test_the_last_step_of_a_restore_takes_effect_as_a_whole_and_is_reported_as_it_was(
+    mesh: StoredMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    before = await (await filled(mesh)).seen()
+    await back_up(mesh, tmp_path / "b.tar")
+    await mesh.put("docs", "Tea", "Black tea")
+    changed = await mesh.seen()
+    only_here = f"k3-{mesh.tenant}"
+    with ArchiveReader.open(tmp_path / "b.tar") as reader:
+        whole = Restored(tuple(await mesh.stores.record.copies.collections(mesh.tenant)), 3, 0)
+        unpublished = SqliteCopies.publish
+        calls, reached, go_on = 0, asyncio.Event(), asyncio.Event()
+
+        async def publish(self: SqliteCopies, *arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if ending == "refused":
+                raise Aborted("overtaken")
+            if ending == "down":
+                raise Unavailable.dependency("records")
+            done = await unpublished(self, *arguments, **options)
+            if ending == "lost reply" and calls == 1:
+                raise Unavailable.dependency("records")
+            reached.set()
+            if ending == "signal":
+                await go_on.wait()
+            return done
+
+        async def keys(self: Restore) -> list[KeyRecord]:
+            return [*await read_keys(self), key(mesh.tenant, only_here)]
+
+        read_keys = Restore._keys
+        monkeypatch.setattr(Restore, "_keys", keys)
+        monkeypatch.setattr(SqliteCopies, "publish", publish)
+        monkeypatch.setattr(restoring, "PUBLISH_SECONDS", 1.0)
+        task = asyncio.create_task(Restore(mesh.stores, reader, silent).run(replace=True))
+        if ending == "signal":
+            await reached.wait()
+            task.cancel()
+            go_on.set()
+        if ending in {"refused", "down"}:
+            with pytest.raises(Aborted if ending == "refused" else Unavailable) as failed:
+                await task
+            assert ending == "refused" or "look whether the collections" in failed.value.message
+            assert await mesh.seen() == changed  # without the new key
+            return
+        assert await task == whole
+    assert calls == (2 if ending == "lost reply" else 1)
+    seen = await mesh.seen()
+    assert [one.key_id for one in seen.pop("keys")] == [f"k{n}-{mesh.tenant}" for n in (1, 2, 3)]
+    del before["keys"]
+    assert seen == before
 
 
 async def test_of_two_restores_the_one_that_began_first_gives_way(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +68,7 @@ async def test_a_process_that_fails_is_one_sentence(child: Child, code: str, sen
 async def test_a_caller_that_is_cancelled_waits_until_the_process_has_cleaned_up(child: Child, tmp_path: Path) -> None:
     child(
         f"""import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 try:
     print('{{"stage": "backing up", "done": 0, "total": 1}}', flush=True)
     time.sleep(60)
@@ -81,6 +82,30 @@ finally:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "exit_code", "sentence"),
+    [
+        ("restore", 0, "^the restore was complete when the signal came$"),
+        ("restore", 143, "^ended by SIGTERM; the mesh is as it was, unless all was about to be shown just then"),
+        ("backup", 143, "^ended by SIGTERM; nothing is left of it$"),
+    ],
+)
+async def test_what_sigterm_has_left_is_said_as_it_is(child: Child, task: str, exit_code: int, sentence: str) -> None:
+    child(
+        f"""import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit({exit_code}))
+print('{{"stage": "restoring", "done": 0, "total": 1}}', flush=True)
+time.sleep(60)"""
+    )
+    begun = asyncio.Event()
+    working = asyncio.create_task(worker.work(os.environ, [task], lambda *_: begun.set()))
+    await begun.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Failure, match=sentence) as failed:
+        await working
+    assert failed.value.code == 143
 
 
 async def test_no_home_is_looked_at_where_the_environment_names_every_store(

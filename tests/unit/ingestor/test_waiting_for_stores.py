@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ragmesh_ingestor.domain.storing import patiently
+from ragmesh_ingestor.domain.patience import patiently
 from ragmesh_servicekit.resilience.breaker import AsyncBreaker, BreakerPolicy
 from ragmesh_servicekit.resilience.guard import Guard
 

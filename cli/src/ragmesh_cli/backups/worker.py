@@ -17,7 +17,7 @@ MODULE = "ragmesh_ingestor.backup"
 STOP_SECONDS = 20.0
 """For taking back what was begun."""
 
-TERMINATED = 128 + signal.SIGTERM
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 LINE_BYTES = 64 * 1024 * 1024
 """Of the result, which names every collection."""
@@ -58,8 +58,12 @@ async def work(environ: Mapping[str, str], arguments: Sequence[str], progress: P
     except BaseException as error:
         errors.cancel()
         await asyncio.shield(_stop(process))
-        if stopped and isinstance(error, asyncio.CancelledError):
-            raise Failure("ended by SIGTERM; nothing is left of it", TERMINATED) from error
+        if isinstance(error, asyncio.CancelledError):
+            code = TERMINATED if stopped else INTERRUPTED
+            if process.returncode == 0:
+                raise Failure(f"the {arguments[0]} was complete when the signal came", code) from error
+            if stopped:
+                raise Failure(f"ended by SIGTERM; {_left_by(arguments[0])}", code) from error
         raise
     if "result" in ending:
         result: dict[str, Any] = ending["result"]
@@ -67,6 +71,12 @@ async def work(environ: Mapping[str, str], arguments: Sequence[str], progress: P
     if "failure" in ending:
         raise Failure(ending["failure"], code if code > 0 else 1)
     raise Failure(f"the process that does it {describe_exit(code)}{': ' + said[-1][:300] if said else ''}")
+
+
+def _left_by(task: str) -> str:
+    if task == "restore":
+        return "the mesh is as it was, unless all was about to be shown just then: look at its collections"
+    return "nothing is left of it"
 
 
 def _cancel_at_sigterm() -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ragmesh_backends.model.collection import Collection
 from ragmesh_backends.model.document import Chunk, Document, VersionRecord, VersionState
 
 DELETED = "DELETED"
@@ -26,6 +27,15 @@ class DocumentMark:
     latest_version: int
     chunk_count: int
     updated_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a restore has changed. replaced: collections that were taken away; None when all was shown already, by the
+    same call whose reply was lost. kept_keys: ids of the keys that were there as other records, and stayed."""
+
+    replaced: tuple[Collection, ...] | None
+    kept_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

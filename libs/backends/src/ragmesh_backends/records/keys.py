@@ -46,26 +46,8 @@ class SqliteKeys(Table):
         never overwritten."""
 
         def insert(connection: sqlite3.Connection) -> None:
-            found = _find(connection, record.key_id)
-            if found == record:
-                return
-            if found is not None:
+            if not put_key(connection, record):
                 raise key_exists()
-            connection.execute(
-                f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
-                (
-                    record.key_id,
-                    record.tenant,
-                    record.principal,
-                    record.name,
-                    json.dumps(sorted(record.scopes)),
-                    json.dumps(record.groups),
-                    record.secret_sha256,
-                    to_microseconds(record.created_at),
-                    None if record.expires_at is None else to_microseconds(record.expires_at),
-                    None if record.revoked_at is None else to_microseconds(record.revoked_at),
-                ),
-            )
 
         await self._database.write(insert)
 
@@ -117,6 +99,29 @@ class SqliteKeys(Table):
             return record
 
         return await self._database.write(revoke)
+
+
+def put_key(connection: sqlite3.Connection, record: KeyRecord) -> bool:
+    """Keep a new key; whether it is there as this record, then or already. Runs inside the caller's transaction."""
+    found = _find(connection, record.key_id)
+    if found is not None:
+        return found == record
+    connection.execute(
+        f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
+        (
+            record.key_id,
+            record.tenant,
+            record.principal,
+            record.name,
+            json.dumps(sorted(record.scopes)),
+            json.dumps(record.groups),
+            record.secret_sha256,
+            to_microseconds(record.created_at),
+            None if record.expires_at is None else to_microseconds(record.expires_at),
+            None if record.revoked_at is None else to_microseconds(record.revoked_at),
+        ),
+    )
+    return True
 
 
 def _find(connection: sqlite3.Connection, key_id: str) -> KeyRecord | None:

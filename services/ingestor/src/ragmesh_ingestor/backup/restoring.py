@@ -13,32 +13,38 @@ import hashlib
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ragmesh_backends.model.collection import Collection, IndexRef
-from ragmesh_backends.model.copies import DocumentCopy
+from ragmesh_backends.model.copies import DocumentCopy, Published
 from ragmesh_backends.model.document import Chunk, DocumentVersion, VersionRecord, VersionState
+from ragmesh_backends.model.key import KeyRecord
 from ragmesh_ingestor.backup.archive import ArchiveReader, Entry, Part
 from ragmesh_ingestor.backup.checking import Tell
 from ragmesh_ingestor.backup.entries import collection_of, document_of, entities_of, key_of, row_of
 from ragmesh_ingestor.backup.stores import Stores
 from ragmesh_ingestor.domain.blob_keys import index_prefix
 from ragmesh_ingestor.domain.collections import index_name
-from ragmesh_servicekit.errors import AlreadyExists, FailedPrecondition, Internal, MeshError
+from ragmesh_ingestor.domain.patience import patiently
+from ragmesh_servicekit.errors import DeadlineExceeded, FailedPrecondition, Internal, MeshError, Unavailable
 
-ABANDON_SECONDS = 10.0
+ABANDON_SECONDS = 5.0
+PUBLISH_SECONDS = 60.0
+"""For the reply of the moment in which all is shown."""
+LAST_MOMENT_SECONDS = 10.0
+"""Of them after a signal."""
 SHOWN = 3
 """Collections named in one sentence."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Restored:
     """replaced: collections that were there and have been taken away. kept_keys: those of the backup that were there
     already and stayed as they are, revoked ones among them."""
 
-    replaced: list[Collection] = field(default_factory=list)
-    new_keys: int = 0
-    kept_keys: int = 0
+    replaced: tuple[Collection, ...]
+    new_keys: int
+    kept_keys: int
 
 
 class Restore:
@@ -53,25 +59,57 @@ class Restore:
 
     async def run(self, *, replace: bool) -> Restored:
         """Raises FailedPrecondition when the tenants have collections and `replace` is not set; Aborted when another
-        restore began meanwhile; the stores' own errors. The mesh is then as it was."""
-        copies = self._stores.record.copies
+        restore began meanwhile; the stores' own errors. The mesh is then as it was, unless the error says otherwise."""
         tenants = list(dict.fromkeys(facts["tenant"] for facts in self._manifest.live()))
         if not replace:
             await self._require_empty(tenants)
         for tenant in tenants:
-            await self._clear(await copies.staged(tenant))
-        result = Restored()
+            await self._clear(await self._stores.record.copies.staged(tenant))
         try:
             await self._write()
-            await self._keys(result)
-            result.replaced = await copies.publish(self._staged, replace=replace)
+            return await self._publish(tenants, replace=replace)
         except BaseException:
             await asyncio.shield(self._abandon())
             raise
-        return result
+
+    async def _publish(self, tenants: Sequence[str], *, replace: bool) -> Restored:
+        """The one step that takes effect, with the keys in it. It may have taken effect though its reply was lost, so
+        it is repeated until there is one; a signal that comes meanwhile waits for that too, but not for long."""
+        keys = await self._keys()
+        before = await self._live(tenants) if replace else []
+
+        async def publish() -> Published:
+            copies = self._stores.record.copies
+            try:
+                return await patiently(
+                    "publish",
+                    lambda: copies.publish(self._staged, keys, replace=replace),
+                    limit_seconds=PUBLISH_SECONDS,
+                )
+            except (Unavailable, DeadlineExceeded) as error:
+                raise Unavailable.dependency(
+                    "records",
+                    "the records store does not answer at the moment in which all would have been shown: when it "
+                    "answers again look whether the collections of the backup are there, and if not restore again",
+                ) from error
+
+        publishing = asyncio.create_task(publish(), name="restore.publish")
+        try:
+            published = await asyncio.shield(publishing)
+        except asyncio.CancelledError as cancelled:
+            try:
+                async with asyncio.timeout(LAST_MOMENT_SECONDS):
+                    published = await publishing
+            except TimeoutError:
+                raise cancelled from None
+        replaced = before if published.replaced is None else published.replaced
+        return Restored(tuple(replaced), len(keys) - len(published.kept_keys), len(published.kept_keys))
+
+    async def _live(self, tenants: Iterable[str]) -> list[Collection]:
+        return [one for tenant in tenants for one in await self._stores.record.copies.collections(tenant)]
 
     async def _require_empty(self, tenants: Iterable[str]) -> None:
-        there = [one for tenant in tenants for one in await self._stores.record.copies.collections(tenant)]
+        there = await self._live(tenants)
         if there:
             names = ", ".join(f"{one.collection_id} of {one.tenant}" for one in there[:SHOWN])
             more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
@@ -170,11 +208,6 @@ class Restore:
         if await self._stores.vectors.count_versions(index, list(expected)) != expected:
             raise Internal("the vector store did not keep all that was written to it")
 
-    async def _keys(self, result: Restored) -> None:
-        for part in self._manifest.parts:
-            for entry in self._reader.read(part) if part.kind == "keys" else ():
-                try:
-                    await self._stores.record.keys.put(key_of(entry))
-                    result.new_keys += 1
-                except AlreadyExists:
-                    result.kept_keys += 1
+    async def _keys(self) -> list[KeyRecord]:
+        parts = [part for part in self._manifest.parts if part.kind == "keys"]
+        return [key_of(entry) for part in parts for entry in self._reader.read(part)]

@@ -9,37 +9,20 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import structlog
 
 from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import ActivationOutcome, DocumentVersion
 from ragmesh_backends.model.job import JobState
+from ragmesh_ingestor.domain.patience import patiently
 from ragmesh_ingestor.domain.ports import Blobs, Graph, Records, Vectors, Visibility
 from ragmesh_ingestor.domain.preparing import Ended, Interrupted, Prepared
-from ragmesh_servicekit.errors import DeadlineExceeded, Internal, MeshError, NotFound, Unavailable
+from ragmesh_servicekit.errors import Internal, MeshError, NotFound
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
-
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 5.0
-
-
-async def patiently(step: str, call: Callable[[], Awaitable[T]]) -> T:
-    """The result of a call that bears repetition, however long its store is down: a job that has been promised waits
-    for the store, it does not fail because of it. Only cancellation ends the waiting."""
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            return await call()
-        except (Unavailable, DeadlineExceeded) as error:
-            log.warning("worker.store_down", step=step, message=error.message, pause_seconds=pause)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 class Storer:

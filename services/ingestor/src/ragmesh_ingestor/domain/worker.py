@@ -23,6 +23,7 @@ from ragmesh_backends.model.collection import IndexRef
 from ragmesh_backends.model.document import DocumentVersion, VersionState
 from ragmesh_backends.model.job import Delivery, JobStage, JobState, Outcome
 from ragmesh_ingestor.domain.chunking import embedding_text
+from ragmesh_ingestor.domain.patience import patiently
 from ragmesh_ingestor.domain.ports import (
     Blobs,
     Embedder,
@@ -35,7 +36,7 @@ from ragmesh_ingestor.domain.ports import (
     Visibility,
 )
 from ragmesh_ingestor.domain.preparing import Ended, Interrupted, Located, Prepared, Preparer
-from ragmesh_ingestor.domain.storing import Storer, described, patiently, refusal
+from ragmesh_ingestor.domain.storing import Storer, described, refusal
 from ragmesh_servicekit.errors import MeshError, NotFound
 
 log = structlog.get_logger()

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ragmesh_backends.model.collection import Collection, IndexRef
-from ragmesh_backends.model.copies import DELETED, STAGED_AT, DocumentCopy, DocumentMark
+from ragmesh_backends.model.copies import DELETED, STAGED_AT, DocumentCopy, DocumentMark, Published
 from ragmesh_backends.model.document import Chunk, VersionRecord, VersionState
+from ragmesh_backends.model.key import KeyRecord
 from ragmesh_backends.neo4j.client import Transaction, rows
 from ragmesh_backends.records.clock import to_microseconds
 from ragmesh_backends.records.generation import new_generation
 from ragmesh_backends.records.neo4j import nodes
+from ragmesh_backends.records.neo4j.keys import put_keys
 from ragmesh_backends.records.neo4j.ledger import Ledger, lock_index
 from ragmesh_backends.records.neo4j.ordering import ordered
 from ragmesh_backends.records.neo4j.table import Table
@@ -80,7 +82,8 @@ SET c.live_key = $live_key, c.generation = $generation REMOVE c.deleted_us
 
 
 class Neo4jCopies(Table):
-    """The client must have been opened with NEO4J_RECORDS_SCHEMA. Errors as of the record store."""
+    """The client must have been opened with NEO4J_RECORDS_SCHEMA and NEO4J_KEYS_SCHEMA. Errors as of the record
+    store."""
 
     async def collections(self, tenant: str) -> list[Collection]:
         """All collections of the tenant ("": of all tenants), by tenant and id."""
@@ -170,12 +173,12 @@ class Neo4jCopies(Table):
             lambda transaction: rows(transaction, _ABANDON, names=names, staged=_STAGED, now=self._now()),
         )
 
-    async def publish(self, indexes: Sequence[IndexRef], *, replace: bool) -> list[Collection]:
-        """Show staged collections, all in one transaction. replace: take all others of their tenants away in it, and
-        return them. Without it AlreadyExists when one of the ids is taken. Aborted when one is not staged any more.
-        Bears repetition: what is shown already is left alone."""
+    async def publish(self, indexes: Sequence[IndexRef], keys: Sequence[KeyRecord], *, replace: bool) -> Published:
+        """Show staged collections and keep keys, all in one transaction. replace: take all other collections of the
+        tenants away in it. Without it AlreadyExists when one of the ids is taken. Aborted when one is not staged any
+        more. Bears repetition: when all is shown already nothing changes. A key that is there already stays."""
 
-        async def work(transaction: Transaction) -> list[Collection]:
+        async def work(transaction: Transaction) -> Published:
             now, found = self._now(), {}
             tenants = list(dict.fromkeys(index.tenant for index in indexes))
             for tenant in tenants:
@@ -187,6 +190,9 @@ class Neo4jCopies(Table):
             for index in indexes:
                 if index not in shown and found.get(index, {}).get("deleted_us") != _STAGED:
                     raise restore_overtaken()
+            kept = tuple(key.key_id for key in await put_keys(transaction, keys))
+            if indexes and shown.issuperset(indexes):
+                return Published(None, kept)
             others = [nodes.collection(found[index]) for index in shown.difference(indexes)]
             if replace:
                 for other in others:
@@ -198,9 +204,9 @@ class Neo4jCopies(Table):
                     raise collection_exists(collection_id)
                 shows = {"live_key": ordered(collection_id), "generation": new_generation()}
                 await rows(transaction, _SHOW, **_scope(index), **shows)
-            return sorted(others, key=_place) if replace else []
+            return Published(tuple(sorted(others, key=_place)) if replace else (), kept)
 
-        return await self._client.write(work)
+        return await self._client.write(work, cap_seconds=LISTING_SECONDS)
 
 
 def _scope(index: IndexRef) -> dict[str, str]:

@@ -8,11 +8,16 @@ from typing import Any
 from ragmesh_backends.model.key import KeyRecord
 from ragmesh_backends.neo4j.client import Transaction, rows
 from ragmesh_backends.records.clock import from_microseconds, to_microseconds
+from ragmesh_backends.records.neo4j.ledger import ROWS
 from ragmesh_backends.records.neo4j.ordering import ordered
 from ragmesh_backends.records.neo4j.table import Table
 from ragmesh_backends.records.refusals import key_exists, key_not_found
 
-_PUT = "MERGE (k:GatewayKey {key_id: $key_id}) ON CREATE SET k += $node RETURN properties(k) AS node"
+_PUT = """
+UNWIND $nodes AS node
+MERGE (k:GatewayKey {key_id: node.key_id}) ON CREATE SET k += node
+RETURN properties(k) AS node
+"""
 _GET = "MATCH (k:GatewayKey {key_id: $key_id}) RETURN properties(k) AS node"
 _LIST = """
 MATCH (k:GatewayKey {tenant: $tenant}) WHERE k.position > $after
@@ -39,8 +44,7 @@ class Neo4jKeys(Table):
         never overwritten."""
 
         async def work(transaction: Transaction) -> None:
-            [row] = await rows(transaction, _PUT, key_id=record.key_id, node=_node(record))
-            if _record(row["node"]) != record:
+            if await put_keys(transaction, [record]):
                 raise key_exists()
 
         await self._client.write(work)
@@ -89,8 +93,20 @@ class Neo4jKeys(Table):
         return await self._client.write(work)
 
 
+async def put_keys(transaction: Transaction, records: Sequence[KeyRecord]) -> list[KeyRecord]:
+    """Keep new keys; those whose id belongs to another record already, which stays."""
+    kept = []
+    for start in range(0, len(records), ROWS):
+        part = records[start : start + ROWS]
+        found = await rows(transaction, _PUT, nodes=[_node(record) for record in part])
+        there = {row["node"]["key_id"]: _record(row["node"]) for row in found}
+        kept += [record for record in part if there[record.key_id] != record]
+    return kept
+
+
 def _node(record: KeyRecord) -> dict[str, Any]:
     return {
+        "key_id": record.key_id,
         "tenant": record.tenant,
         "position": ordered(record.key_id),
         "principal": record.principal,

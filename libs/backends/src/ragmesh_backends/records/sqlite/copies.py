@@ -11,10 +11,12 @@ import sqlite3
 from collections.abc import Sequence
 
 from ragmesh_backends.model.collection import Collection, IndexRef
-from ragmesh_backends.model.copies import DELETED, STAGED_AT, DocumentCopy, DocumentMark
+from ragmesh_backends.model.copies import DELETED, STAGED_AT, DocumentCopy, DocumentMark, Published
 from ragmesh_backends.model.document import Chunk, VersionRecord, VersionState
+from ragmesh_backends.model.key import KeyRecord
 from ragmesh_backends.records.clock import to_microseconds
 from ragmesh_backends.records.generation import new_generation
+from ragmesh_backends.records.keys import put_key
 from ragmesh_backends.records.refusals import collection_exists, restore_overtaken
 from ragmesh_backends.records.sqlite.collections import COLLECTION_COLUMNS, collection_record
 from ragmesh_backends.records.sqlite.documents import DOCUMENT_COLUMNS, document_record
@@ -28,7 +30,7 @@ _STAGED = to_microseconds(STAGED_AT)
 
 
 class SqliteCopies(Table):
-    """The database must have been opened with RECORDS_SCHEMA. Errors as of the record store."""
+    """The database must have been opened with RECORDS_SCHEMA and KEYS_SCHEMA. Errors as of the record store."""
 
     async def collections(self, tenant: str) -> list[Collection]:
         """All collections of the tenant ("": of all tenants), by tenant and id."""
@@ -129,26 +131,29 @@ class SqliteCopies(Table):
 
         await self._database.write(drop)
 
-    async def publish(self, indexes: Sequence[IndexRef], *, replace: bool) -> list[Collection]:
-        """Show staged collections, all at one moment. replace: take all others of their tenants away in the same
-        moment, and return them. Without it AlreadyExists when one of the ids is taken. Aborted when one is not staged
-        any more. Bears repetition: what is shown already is left alone."""
+    async def publish(self, indexes: Sequence[IndexRef], keys: Sequence[KeyRecord], *, replace: bool) -> Published:
+        """Show staged collections and keep keys, all at one moment. replace: take all other collections of the tenants
+        away in the same moment. Without it AlreadyExists when one of the ids is taken. Aborted when one is not staged
+        any more. Bears repetition: when all is shown already nothing changes. A key that is there already stays."""
 
-        def show(connection: sqlite3.Connection) -> list[Collection]:
-            keys = [_staged_key(connection, index, published=True) for index in indexes]
+        def show(connection: sqlite3.Connection) -> Published:
+            collection_keys = [_staged_key(connection, index, published=True) for index in indexes]
+            kept = tuple(key.key_id for key in keys if not put_key(connection, key))
+            if indexes and all(_is_live(connection, key) for key in collection_keys):
+                return Published(None, kept)
             tenants = list(dict.fromkeys(index.tenant for index in indexes))
             others = connection.execute(
                 f"SELECT {COLLECTION_COLUMNS}, collection_key FROM collections"  # noqa: S608 - constant column names
                 " WHERE deleted_us IS NULL AND tenant IN (SELECT value FROM json_each(?))"
                 " AND collection_key NOT IN (SELECT value FROM json_each(?)) ORDER BY tenant, collection_id",
-                (json.dumps(tenants), json.dumps(keys)),
+                (json.dumps(tenants), json.dumps(collection_keys)),
             ).fetchall()
             if replace:
                 connection.executemany(
                     "UPDATE collections SET deleted_us = ? WHERE collection_key = ?",
                     [(self._now(), row[-1]) for row in others],
                 )
-            for index, key in zip(indexes, keys, strict=True):
+            for index, key in zip(indexes, collection_keys, strict=True):
                 try:
                     connection.execute(
                         "UPDATE collections SET deleted_us = NULL, generation = ? WHERE collection_key = ?",
@@ -156,7 +161,7 @@ class SqliteCopies(Table):
                     )
                 except sqlite3.IntegrityError as error:
                     raise collection_exists(_collection_id(connection, key, index)) from error
-            return [collection_record(row) for row in others] if replace else []
+            return Published(tuple(collection_record(row) for row in others) if replace else (), kept)
 
         return await self._database.write(show)
 
@@ -171,6 +176,13 @@ def _staged_key(connection: sqlite3.Connection, index: IndexRef, *, published: b
         raise restore_overtaken()
     key: int = row[0]
     return key
+
+
+def _is_live(connection: sqlite3.Connection, key: int) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM collections WHERE collection_key = ? AND deleted_us IS NULL", (key,)
+    ).fetchone()
+    return found is not None
 
 
 def _collection_id(connection: sqlite3.Connection, key: int, index: IndexRef) -> str:

@@ -1,0 +1,36 @@
+"""Waiting for a store that is down: the one place where the ingestor repeats calls."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from ragmesh_servicekit.errors import DeadlineExceeded, Unavailable
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5.0
+
+
+async def patiently(step: str, call: Callable[[], Awaitable[T]], *, limit_seconds: float = math.inf) -> T:
+    """The result of a call that bears repetition, however long its store is down: a job that has been promised waits
+    for the store, it does not fail because of it. Only cancellation ends the waiting, and limit_seconds: whoever gives
+    it gets the store's error when the store is down for longer."""
+    loop = asyncio.get_running_loop()
+    until, pause = loop.time() + limit_seconds, _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await call()
+        except (Unavailable, DeadlineExceeded) as error:
+            if loop.time() + pause > until:
+                raise
+            log.warning("worker.store_down", step=step, message=error.message, pause_seconds=pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
