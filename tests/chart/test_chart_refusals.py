@@ -34,6 +34,23 @@ CASES: dict[str, tuple[str, tuple[str, ...], list[str]]] = {
     "embedded and an ExternalSecret without a store": (
         "embedded", ("externalSecrets.enabled=true",), ["externalSecrets.store.name"],
     ),
+    "embedded and a value of one service": (
+        "embedded", ("retriever.resources.limits.memory=2Gi",), ["retriever has values of its own", "take it out"],
+    ),
+    "embedded and a store": ("embedded", ("stores.records.url=bolt://neo4j",), ["stores.records has", "take it out"]),
+    "embedded and TLS between the services": (
+        "embedded", ("tls.mesh.enabled=true", "tls.mesh.secretName=a"), ["tls.mesh.enabled is true", "to false"],
+    ),
+    "embedded and a longer grace": (
+        "embedded", ("default.drain.graceSeconds=700",), ["default.drain.drainSeconds and graceSeconds", "leave both"],
+    ),
+    "embedded and a grace that its supervisor does not wait for": (
+        "embedded", ("embedded.env.RAGMESH_GRACE_SECONDS=300",), ["embedded.env.RAGMESH_GRACE_SECONDS", "take it out"],
+    ),
+    "embedded and an answer that its restart would cut": (
+        "embedded", ("model.url=https://host/v1", "model.name=x", "model.timeoutSeconds=600"),
+        ["model.timeoutSeconds is 600", "35 or less"],
+    ),
     "no record store": ("minimal", ("stores.records.url=",), ["stores.records.url is empty", "bolt://host:7687"]),
     "a file as record store": ("minimal", ("stores.records.url=sqlite:/data/records.db",), ["bolt://host:7687"]),
     "a cluster's address of Neo4j": (

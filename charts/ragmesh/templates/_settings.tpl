@@ -97,6 +97,8 @@ not used are left out. Of (dict "root" $ "component" NAME). */}}
 {{- $_ := mustMerge $set (dict
   "HOME" "/tmp"
   "RAGMESH_HOME" "/data/home"
+  "RAGMESH_DRAIN_SECONDS" "0.2"
+  "RAGMESH_GRACE_SECONDS" (include "ragmesh.embeddedGrace" .root)
   "RAGMESH_HOST" "0.0.0.0"
   "RAGMESH_REST_PORT" (include "ragmesh.port" "rest")
   "RAGMESH_GRPC_PORT" (include "ragmesh.port" "gateway")) -}}

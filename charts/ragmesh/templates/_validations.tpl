@@ -72,6 +72,7 @@
 {{- fail "keda.enabled is true with embedded.enabled: one Pod with files cannot be scaled; set keda.enabled to false" -}}
 {{- end -}}
 {{- if $v.externalSecrets.enabled -}}{{- include "ragmesh.validateExternalSecret" . -}}{{- end -}}
+{{- include "ragmesh.validateIgnored" . -}}
 {{- include "ragmesh.validateEnv" (dict "root" . "component" "embedded" "values" (mustMergeOverwrite (deepCopy $v.default) (deepCopy $v.embedded))) -}}
 {{- end -}}
 
