@@ -24,7 +24,7 @@ def refused(house: House, changes: Mapping[str, str], names: str, look: Callable
     told = look()
     after = running(house)
     served = answers(house)
-    back_to_good(house)
+    back_to_good(house, failed=failed)
     line = next((line.strip() for line in f"{told}\n{said}".splitlines() if names in line), told[-300:])
     return [
         Gate("`helm upgrade` fails", failed, f"`{shortened(said.partition('Error: ')[2])}`" if said else "it did not"),
@@ -43,10 +43,14 @@ def running(house: House) -> set[str]:
     return {str(pod["metadata"]["name"]) for pod in house.pods() if cluster.ready(pod)}
 
 
-def back_to_good(house: House) -> None:
-    """As it was: the next case begins with a release that is whole."""
+def back_to_good(house: House, *, failed: bool) -> None:
+    """As it was: the next case begins with a release that is whole. After an upgrade that failed by a rollback: another
+    upgrade is a change from the last release that was whole, and leaves what the failed one added."""
     kubectl("delete", "job", "-n", RELEASE, "ragmesh-migrate", "--ignore-not-found")
-    house.upgrade()
+    if failed:
+        house.undo()
+    else:
+        house.upgrade()
     house.all_ready()
 
 
@@ -140,7 +144,7 @@ def full_volume(house: House) -> list[Gate]:
     ]
     after = {str(p["metadata"]["name"]): cluster.restarts(p) for p in house.pods()}
     ended = [name for name, count in after.items() if count != began.get(name, count)]
-    back_to_good(house)
+    back_to_good(house, failed=False)
     told = "; ".join(refusals) or "none was refused"
     return [
         Gate("a document is refused, with the store's name", "blobs" in told, f"`{shortened(told)}`"),
