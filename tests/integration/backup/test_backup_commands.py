@@ -96,6 +96,7 @@ async def test_whatever_is_refused_is_one_line_with_its_cause(mesh: StoredMesh, 
         assert len(lines) == 1, err
         assert sentence in lines[0]
         assert "Traceback" not in err
+    assert "has no collection and no keys" in (await run(mesh, "backup", str(file), "--overwrite", "--tenant=x"))[2]
     wrong = StoredMesh(mesh.stores, {**mesh.environ, "RAGMESH_RECORDS_URL": "postgres://x"}, mesh.tenant)
     code, out, err = await run(wrong, "backup", str(file), "--overwrite")
     assert (code, "RAGMESH_RECORDS_URL" in err) == (2, True), err

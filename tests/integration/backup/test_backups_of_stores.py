@@ -368,6 +368,63 @@ async def test_documents_that_change_meanwhile_are_in_the_backup_as_one_version_
     assert seen == at_the_second_listing
 
 
+async def test_documents_that_never_hold_still_are_named_when_they_are_not_in_the_backup(
+    mesh: StoredMesh, other: StoredMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(mesh)
+    listings, pauses, marks_of = 0, list[float](), SqliteCopies.marks
+
+    async def marks(self: SqliteCopies, index: Any) -> Any:
+        """New is never read whole; Tea is, once."""
+        nonlocal listings
+        marks = await marks_of(self, index)
+        if index == mesh.indexes["docs"]:
+            listings += 1
+            await mesh.put("docs", "New", f"New number {listings}")
+            if listings != 2:
+                await mesh.put("docs", "Tea", f"Tea number {listings}")
+        return marks
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(SqliteCopies, "marks", marks)
+    with (tmp_path / "b.tar").open("wb") as file:
+        writer = ArchiveWriter(file, Manifest("", "now"), "1")
+        await copying.Backup(mesh.stores, writer, silent, pause).run()
+        writer.finish()
+    monkeypatch.undo()
+    assert listings == len(pauses) + 1 == copying.MAX_LISTINGS
+    assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert max(pauses) == copying.LONGEST_PAUSE_SECONDS
+    found = await tasks.verify(tmp_path / "b.tar", silent)
+    assert [(one["settled"], one["left_out"]) for one in found["collections"]] == [(False, ["New"]), (True, [])]
+    assert tasks.left_out(found) == 1
+    await restore(other, tmp_path / "b.tar")
+    seen = (await other.seen())["docs"]
+    assert "New" not in seen
+    assert [chunk.start for chunk in seen["chunks Tea"]] == [0]
+
+
+async def test_nothing_is_backed_up_over_the_last_good_backup_unless_that_is_meant(
+    mesh: StoredMesh, other: StoredMesh, tmp_path: Path
+) -> None:
+    await filled(mesh)
+    file = tmp_path / "b.tar"
+    await back_up(mesh, file)
+    good = file.read_bytes()
+    await other.stores.record.keys.put(key(other.tenant, f"k9-{other.tenant}"))  # as a mesh that starts anew has one
+    cases = [(other.environ, other.tenant), (mesh.environ, f"{mesh.tenant}x")]
+    for environ, tenant in cases:
+        with pytest.raises(FailedPrecondition, match=r"has no collection and (1 key|no keys): .*--allow-empty"):
+            await tasks.back_up(environ, file, silent, tenant=tenant, overwrite=True)
+    assert file.read_bytes() == good
+    assert files_in(tmp_path) == ["b.tar"]
+    done = await tasks.back_up(other.environ, file, silent, tenant=other.tenant, overwrite=True, allow_empty=True)
+    assert (done["collections"], done["keys"]) == ([], 1)
+    assert (await restore(mesh, file))["new_keys"] == 1
+
+
 async def test_a_backup_of_damaged_stores_is_refused_and_leaves_no_file(mesh: StoredMesh, tmp_path: Path) -> None:
     await filled(mesh)
     index = mesh.indexes["docs"]

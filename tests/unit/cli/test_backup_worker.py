@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ragmesh_cli.backups import worker
 from ragmesh_cli.backups.stores import reachable
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home
+from ragmesh_cli.main import main
 
 NEEDED = {
     "RAGMESH_RECORDS_URL": "bolt://h:7687",
@@ -22,6 +24,8 @@ NEEDED = {
     "RAGMESH_BLOBS_URL": "s3://bucket",
 }
 
+
+RESULT = {"created_at": "now", "product": "1", "keys": 0, "bytes": 1}
 
 Child = Callable[[str], object]
 
@@ -106,6 +110,29 @@ time.sleep(60)"""
     with pytest.raises(Failure, match=sentence) as failed:
         await working
     assert failed.value.code == 143
+
+
+def test_documents_that_are_not_in_a_backup_are_said_and_told_by_the_exit_code(
+    child: Child, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    one = {"collection_id": "docs", "tenant": "acme", "documents": 2, "states": {}, "chunks": 2, "settled": False}
+    for left_out, code, sentence in (
+        ([], 0, "docs of acme: some documents changed all the time and are in it as they were copied last"),
+        (["a"], 3, "docs of acme: 1 document changed all the time and is NOT in it: `a`"),
+        (list("abcd"), 3, "docs of acme: 4 documents changed all the time and are NOT in it: `a`, `b`, `c`, ..."),
+    ):
+        child(
+            f"import json; print(json.dumps({{'result': {dict(RESULT, collections=[{**one, 'left_out': left_out}])}}}))"
+        )
+        for arguments in (["b.tar"], ["--verify", "b.tar"], ["--json", "b.tar"]):
+            monkeypatch.setattr(sys, "argv", ["ragmesh", "backup", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            said = capsys.readouterr()
+            assert ended.value.code == code, said
+            assert arguments[0] == "--json" or sentence in said.err
 
 
 async def test_no_home_is_looked_at_where_the_environment_names_every_store(

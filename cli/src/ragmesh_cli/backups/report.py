@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.filesize import decimal
+
+SHOWN = 3
+"""Documents named in one sentence."""
 
 
 def contents(found: Mapping[str, Any]) -> str:
@@ -34,5 +37,22 @@ def size(found: Mapping[str, Any]) -> str:
 
 
 def unsettled(found: Mapping[str, Any]) -> list[str]:
-    """The collections in which some documents never held still."""
-    return [f"{one['collection_id']} of {one['tenant']}" for one in found["collections"] if not one["settled"]]
+    """What is to be said of each collection in which some documents never held still."""
+    return [
+        f"{one['collection_id']} of {one['tenant']}: {_unsettled(one['left_out'])}"
+        for one in found["collections"]
+        if not one["settled"]
+    ]
+
+
+def _unsettled(left_out: Sequence[str]) -> str:
+    if not left_out:
+        return "some documents changed all the time and are in it as they were copied last"
+    names = ", ".join(f"`{one}`" for one in left_out[:SHOWN]) + (", ..." if len(left_out) > SHOWN else "")
+    verb = "is" if len(left_out) == 1 else "are"
+    return f"{counted(len(left_out), 'document')} changed all the time and {verb} NOT in it: {names}"
+
+
+def left_out(found: Mapping[str, Any]) -> int:
+    """How many documents were there and are not in the backup."""
+    return sum(len(one["left_out"]) for one in found["collections"])

@@ -2,7 +2,8 @@
 restore`, which works with nothing but the environment that the ingestor has.
 
 It prints JSON, a line each: {"stage", "done", "total"} while it works, {"result": ...} or {"failure": sentence} at its
-end. It exits 0; 1 after a failure; 2 when a setting is wrong; 130 after SIGINT or SIGTERM, which leave nothing behind.
+end. It exits 0; 1 after a failure; 2 when a setting is wrong; 3 when the backup is whole but lacks documents that
+changed all the time; 130 after SIGINT and 143 after SIGTERM, which leave nothing behind.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ragmesh_servicekit.settings import SettingsError
 TELL_SECONDS = 0.1
 """Between two lines of progress."""
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INCOMPLETE, INTERRUPTED, TERMINATED = 1, 2, 3, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 class Progress:
@@ -56,6 +57,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("task", choices=("backup", "verify", "restore"))
     parser.add_argument("path", type=Path)
     parser.add_argument("--tenant", default="", help="back up this tenant only")
+    parser.add_argument("--allow-empty", action="store_true", help="back up stores that have no collection")
     parser.add_argument("--overwrite", action="store_true", help="back up over a file that is there")
     parser.add_argument("--replace", action="store_true", help="delete the collections that are there")
     return parser.parse_args(argv)
@@ -67,7 +69,14 @@ async def _work(wanted: argparse.Namespace) -> Any:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     path: Path = wanted.path.absolute()
     if wanted.task == "backup":
-        return await tasks.back_up(os.environ, path, Progress(), tenant=wanted.tenant, overwrite=wanted.overwrite)
+        return await tasks.back_up(
+            os.environ,
+            path,
+            Progress(),
+            tenant=wanted.tenant,
+            overwrite=wanted.overwrite,
+            allow_empty=wanted.allow_empty,
+        )
     if wanted.task == "verify":
         return await tasks.verify(path, Progress())
     return await tasks.restore(os.environ, path, Progress(), replace=wanted.replace)
@@ -97,10 +106,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _print({"failure": _of_the_system(error, wanted.path)})
         return FAILED
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         return INTERRUPTED
+    except asyncio.CancelledError:
+        return TERMINATED
     _print({"result": result})
-    return 0
+    return INCOMPLETE if tasks.left_out(result) else 0
 
 
 if __name__ == "__main__":

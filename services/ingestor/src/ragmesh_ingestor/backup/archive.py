@@ -60,7 +60,8 @@ class Part:
 
 @dataclass(slots=True)
 class Manifest:
-    """tenant: the one that was backed up, empty for all. collections: see `entries.collection_facts`, with counts.
+    """tenant: the one that was backed up, empty for all. collections: see `entries.collection_facts`, with counts and
+    `left_out`, the documents that were there and are in no part.
     superseded: by group, the documents that are not taken from there: they changed and come again, or are gone."""
 
     tenant: str

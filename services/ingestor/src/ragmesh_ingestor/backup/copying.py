@@ -8,8 +8,9 @@ it is whole, so a document is in a backup as one version or not at all.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from ragmesh_backends.model.collection import Collection
@@ -35,17 +36,23 @@ PART_BLOB_BYTES = 8 * 1024 * 1024
 KEYS_PAGE = 500
 MAX_LISTINGS = 40
 """Of one collection. Each but the first copies only what changed during the one before; documents that never hold
-still are left as they were copied last."""
+still are left as they were copied last, or left out."""
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+"""Between two listings, twice the one before each time: without them 40 listings of a small collection are over in the
+second in which one document is written."""
 
 Tell = Callable[[str, int, int], None]
 """stage, done, total."""
+Pause = Callable[[float], Awaitable[None]]
+"""Return after so many seconds."""
 
 
 class Backup:
     """One backup. tenant: of which, "" for all."""
 
-    def __init__(self, stores: Stores, writer: ArchiveWriter, tell: Tell) -> None:
-        self._stores, self._writer, self._tell = stores, writer, tell
+    def __init__(self, stores: Stores, writer: ArchiveWriter, tell: Tell, pause: Pause = asyncio.sleep) -> None:
+        self._stores, self._writer, self._tell, self.pause = stores, writer, tell, pause
         self._groups = 0
         self._done = self._total = 0
 
@@ -104,9 +111,11 @@ class _Copier:
 
     async def run(self) -> dict[str, object] | None:
         """What the manifest says of the collection; None when it was deleted meanwhile."""
-        settled, moment = False, ""
+        settled, moment, left_out = False, "", list[str]()
         try:
-            for _ in range(MAX_LISTINGS):
+            for listing in range(MAX_LISTINGS):
+                if listing:
+                    await self._backup.pause(min(FIRST_PAUSE_SECONDS * 2 ** (listing - 1), LONGEST_PAUSE_SECONDS))
                 moment = datetime.now(UTC).isoformat()
                 marks = await self._stores.record.copies.marks(self._index)
                 self._drop_missing({mark.document_id for mark in marks})
@@ -114,6 +123,11 @@ class _Copier:
                 late = 0
                 for group in _groups(changed):
                     late += await self._copy(group)
+                left_out = [
+                    mark.document_id
+                    for mark in changed
+                    if mark.document_id not in self._copied and mark.state != DELETED
+                ]
                 if not late:
                     settled = True
                     break
@@ -131,6 +145,7 @@ class _Copier:
             "chunks": sum(mark.chunk_count for mark in self._copied.values()),
             "moment": moment,
             "settled": settled,
+            "left_out": left_out,
         }
 
     async def _copy(self, marks: Sequence[DocumentMark]) -> int:
