@@ -124,6 +124,31 @@ def test_back_up_wipe_restore_gives_the_same_answers(fresh_mesh: Mesh, tmp_path:
         assert time.monotonic() < deadline, observed(mesh, key)
 
 
+def test_the_stores_of_the_mesh_are_found_from_a_shell_that_does_not_name_them(
+    fresh_mesh: Mesh, tmp_path: Path
+) -> None:
+    mesh = fresh_mesh
+    named = {"RAGMESH_BLOBS_URL": f"file:{tmp_path / 'elsewhere'}"}
+    mesh.environment = named
+    mesh.start()
+    mesh.create("facts")
+    mesh.ingest("facts", {"tea.md": DOCUMENTS["tea.md"]})
+    mesh.environment = {}
+    running = mesh.run("backup", str(tmp_path / "running.backup"))
+    assert running.returncode == 0, running.stderr
+    assert f"RAGMESH_BLOBS_URL is {named['RAGMESH_BLOBS_URL']}, as the mesh of" in running.stderr
+    assert mesh.terminate() == 0
+    assert mesh.run("restore", "--replace", str(tmp_path / "running.backup")).returncode == 0
+    mesh.environment = {"RAGMESH_BLOBS_URL": f"file:{mesh.home / 'blobs'}"}
+    assert "was last run with file:" in the_failure(mesh, "backup", str(tmp_path / "other.backup"))
+    assert not list((mesh.home / "blobs").iterdir())
+    mesh.environment = named
+    mesh.start()
+    with mesh.rest() as rest:
+        content = rest.get("/v1/collections/facts/documents/tea.md:content").json()
+    assert "Green tea" in json.dumps(content)
+
+
 def sent(rest: httpx.Client, documents: list[tuple[str, str]]) -> list[str]:
     """The jobs of documents that were accepted."""
     body = {"documents": [{"document_id": document_id, "text": text} for document_id, text in documents]}

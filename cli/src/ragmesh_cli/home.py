@@ -59,6 +59,10 @@ class Home:
         return self.path / "identity.keys"
 
     @property
+    def stores_file(self) -> Path:
+        return self.path / "stores.json"
+
+    @property
     def version_file(self) -> Path:
         return self.path / "version"
 
@@ -136,6 +140,20 @@ class Home:
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         _replace(self.state_file, json.dumps(state, indent=1))
+
+    def stores(self) -> dict[str, str] | None:
+        """The variables of the stores elsewhere that its mesh was last run with; None when that is not known: none was
+        run here, or by a release that did not write it. Raises Failure when the file is damaged."""
+        try:
+            value = json.loads(self.stores_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise Failure(f"{self.stores_file} cannot be read; the next `ragmesh up` writes it again") from error
+        return {str(name): str(place) for name, place in value.items()} if isinstance(value, dict) else None
+
+    def write_stores(self, places: Mapping[str, str]) -> None:
+        _replace(self.stores_file, json.dumps(places, indent=1))
 
     def running(self) -> dict[str, Any] | None:
         """The state of the mesh whose supervisor is alive; None when there is none."""

@@ -33,8 +33,9 @@ def backup(
     """Write collections, documents, vectors, graph, originals and keys to FILE, while the mesh runs or rests.
 
     FILE appears when it is whole and was read through. It holds the texts of all documents and the hashes of all keys,
-    and is readable by you only. The stores are the home's, or those that RAGMESH_RECORDS_URL, RAGMESH_VECTORS_URL and
-    RAGMESH_BLOBS_URL name. Exit code 3: it is whole, but documents that changed all the time are not in it."""
+    and is readable by you only. The stores are those that the home's mesh was last run with, or those that
+    RAGMESH_RECORDS_URL, RAGMESH_VECTORS_URL and RAGMESH_BLOBS_URL name. Exit code 3: it is whole, but documents that
+    changed all the time are not in it."""
     if only_verify and (tenant or overwrite or allow_empty):
         raise click.UsageError("--verify goes without --tenant, --overwrite and --allow-empty")
 

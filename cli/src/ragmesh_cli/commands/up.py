@@ -14,6 +14,7 @@ from ragmesh_cli.commands.shared import home_of, home_option
 from ragmesh_cli.home import HomeLock
 from ragmesh_cli.mesh import detached
 from ragmesh_cli.mesh.foreground import serve
+from ragmesh_cli.mesh.places import named
 from ragmesh_cli.mesh.plan import Options, make_plan, own_stores
 from ragmesh_cli.mesh.supervisor import Supervisor
 from ragmesh_cli.own_key import own_key
@@ -71,7 +72,8 @@ def up(
     Stays until Ctrl-C, which drains and stops everything; a second Ctrl-C stops at once. With --ask and without a
     terminal it stops after the answer."""
     tls = public_files(os.environ)
-    options = Options(host, rest_port, grpc_port, free_ports, _replicas(replicas), own_stores(os.environ), tls)
+    own, elsewhere = own_stores(os.environ), named(os.environ)
+    options = Options(host, rest_port, grpc_port, free_ports, _replicas(replicas), own, elsewhere, tls)
     place = home_of(home)
     if detach and (ingest or question):
         raise click.UsageError("--detach goes without --ingest and --ask; run `ragmesh ingest` afterwards")

@@ -26,6 +26,7 @@ def home(situation: Situation) -> list[Finding]:
         findings.append(error("home", f"{place.path} belongs to user {owner}, not to you ({os.geteuid()})", cure))
     try:
         place.require_known_version()
+        place.stores()
     except Failure as failure:
         findings.append(Finding("home", Level.ERROR, str(failure)))
     return findings or [ok("home", f"{place.path}, version {place.version()}, readable by you only")]

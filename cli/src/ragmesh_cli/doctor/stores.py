@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 
 from ragmesh_cli.doctor.finding import Finding, Level, Situation, error
+from ragmesh_cli.failure import Failure
+from ragmesh_cli.mesh.places import of_home
 
 MODULE = "ragmesh_ingestor.check"
 CHILD_SECONDS = 8.5
@@ -36,12 +38,12 @@ def stores(situation: Situation) -> list[Finding]:
 
 def child_environment(situation: Situation) -> Mapping[str, str]:
     """The stores of the home, unless the environment names others; those that are servers only while they run, and
-    then the mesh's own before all others."""
-    home = situation.home.path
+    then the mesh's own before all others. Of a mesh that was last run with a store elsewhere the home has none, and
+    that one is looked at only where the environment, which has its password, names it."""
+    elsewhere = _elsewhere(situation)
     own = {
-        "RAGMESH_RECORDS_URL": f"sqlite:{home / 'records.db'}",
-        "RAGMESH_BLOBS_URL": f"file:{home / 'blobs'}",
-        "RAGMESH_MODELS_DIR": str(home / "models"),
+        **{name: place for name, place in of_home(situation.home).items() if name not in elsewhere},
+        "RAGMESH_MODELS_DIR": str(situation.home.path / "models"),
         "GRPC_VERBOSITY": "NONE",
     }
     run = {
@@ -49,3 +51,10 @@ def child_environment(situation: Situation) -> Mapping[str, str]:
         "RAGMESH_VECTORS_URL": situation.address_of("milvus"),
     }
     return {**own, **situation.environ, **{name: address for name, address in run.items() if address}}
+
+
+def _elsewhere(situation: Situation) -> Mapping[str, str]:
+    try:
+        return situation.home.stores() or {}
+    except Failure:  # `home` tells
+        return {}

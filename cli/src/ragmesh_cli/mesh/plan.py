@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ragmesh_cli.failure import Failure
 from ragmesh_cli.home import Home
+from ragmesh_cli.mesh.places import of_home
 from ragmesh_cli.mesh.ports import Ports
 from ragmesh_cli.stores import milvus_lite, redis_server
 from ragmesh_cli.stores.command import StoreCommand
@@ -47,6 +48,9 @@ class Options:
     """STORE_VARIABLES that the user's environment sets: the services use those stores, none is started in their place.
     The values, and the secrets beside them, reach the services as the environment does."""
 
+    places: Mapping[str, str] = field(default_factory=dict)
+    """What `places.named` says of them, for the home to remember."""
+
     public_tls: tuple[str, str] | None = None
     """Certificate and key of the public ports, as the user's environment names them to the gateways."""
 
@@ -71,6 +75,7 @@ class Plan:
     rest: str
     grpc: str
     public_tls: tuple[str, str] | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_plan(home: Home, options: Options) -> Plan:
@@ -115,6 +120,7 @@ def make_plan(home: Home, options: Options) -> Plan:
         rest=f"{'https' if options.public_tls else 'http'}://{reached}:{public[0][0]}",
         grpc=f"{reached}:{public[0][1]}",
         public_tls=options.public_tls,
+        places=options.places,
     )
 
 
@@ -154,8 +160,7 @@ def _embedded_stores(home: Home, own: frozenset[str]) -> dict[str, StoreCommand]
 
 def _shared_environment(home: Home, stores: Mapping[str, StoreCommand], own: frozenset[str]) -> dict[str, str]:
     embedded = {
-        "RAGMESH_RECORDS_URL": f"sqlite:{home.path / 'records.db'}",
-        "RAGMESH_BLOBS_URL": f"file:{home.path / 'blobs'}",
+        **of_home(home),
         **{name: store.address for name, store in stores.items()},
     }
     return {

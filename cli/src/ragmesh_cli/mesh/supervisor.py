@@ -55,6 +55,7 @@ class Supervisor:
             await child.start()
         self._write_state()
         await _all(self._await_service(service, child) for service, child in services)
+        self._home.write_stores(self.plan.places)
         self._ready = True
         self._write_state()
         for command, child in self._stores:
