@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -15,6 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ragmesh_backends.model.collection import IndexRef
+from ragmesh_backends.model.document import DocumentVersion
+from ragmesh_backends.vectors import MilvusVectors
 from support.mesh import RAGMESH, Mesh
 
 QUESTION = "When was the Fastnet lighthouse lit?"
@@ -116,6 +121,35 @@ def test_an_ingestion_that_was_interrupted_goes_on_where_it_stopped(mesh: Mesh, 
         assert not report["failures"]
         documents = rest.get("/v1/collections/resumed/documents", params={"page_size": 200}).json()["documents"]
     assert [d["latest_version"] for d in documents] == [1] * 150, "nothing was sent twice"
+
+
+def test_what_the_vector_store_lost_is_there_again_once_it_is_sent_again(mesh: Mesh, tmp_path: Path) -> None:
+    (tmp_path / "buoy.md").write_text("# Buoys\n\nA cardinal buoy shows where the deep water is.")
+    (tmp_path / "reef.md").write_text("# Reefs\n\nThe reef dries at low water.")
+
+    def ingest(*options: str) -> dict[str, object]:
+        done = mesh.run("ingest", str(tmp_path), "-c", "lost", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        return {name: told[name] for name in ("sent", "unchanged", "ready")}
+
+    assert ingest() == {"sent": 2, "unchanged": 0, "ready": 2}
+    with sqlite3.connect(f"file:{mesh.home}/records.db?mode=ro", uri=True) as record:
+        [[name, tenant]] = record.execute("SELECT index_name, tenant FROM collections WHERE collection_id = 'lost'")
+
+    async def lose() -> None:
+        vectors = MilvusVectors(next(p["address"] for p in mesh.state()["processes"] if p["name"] == "milvus"))
+        await vectors.delete_versions(IndexRef(tenant, name), [DocumentVersion(f"{i}.md", 1) for i in ("buoy", "reef")])
+        await vectors.close()
+
+    asyncio.run(lose())
+    assert mesh.search("lost", "cardinal buoy") == []
+    doctor = mesh.run("doctor").stdout
+    assert "chunks are missing in the vector store: lost of" in doctor
+    assert "`ragmesh ingest --again`" in " ".join(doctor.split())
+    assert ingest() == {"sent": 0, "unchanged": 2, "ready": 0}
+    assert ingest("--again") == {"sent": 2, "unchanged": 0, "ready": 2}
+    assert mesh.search("lost", "cardinal buoy")[0]["document_id"] == "buoy.md"
 
 
 def test_a_key_comes_from_the_environment_and_a_revoked_one_is_refused(mesh: Mesh) -> None:

@@ -118,12 +118,18 @@ async def _open_jobs(client: Client, collection_id: str) -> dict[tuple[str, int]
 
 
 async def send_files(
-    client: Client, collection_id: str, files: Sequence[SourceFile], batch_id: str, progress: Progress
+    client: Client,
+    collection_id: str,
+    files: Sequence[SourceFile],
+    batch_id: str,
+    progress: Progress,
+    *,
+    again: bool = False,
 ) -> Report:
-    """Send files that the collection does not hold already, byte for byte. A file that is refused is reported and does
-    not stop the others."""
+    """Send files that the collection does not hold already, byte for byte; again: those too. A file that is refused is
+    reported and does not stop the others."""
     report = Report(batch_id)
-    known = await known_documents(client, collection_id)
+    known = {} if again else await known_documents(client, collection_id)
     for file in files:
         try:
             data = file.path.read_bytes()

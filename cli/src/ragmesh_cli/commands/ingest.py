@@ -17,6 +17,7 @@ from ragmesh_cli.terminal import bar, harmless, note, print_json, say
 @click.command(short_help="Send files and folders to a collection.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @collection_option
+@click.option("--again", is_flag=True, help="Send unchanged files, too, as when a store has lost what it held of them.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until everything can be searched.")
 @json_option
 @home_option
@@ -24,6 +25,7 @@ from ragmesh_cli.terminal import bar, harmless, note, print_json, say
 def ingest(
     paths: tuple[Path, ...],
     collection: str,
+    again: bool,
     wait: bool,
     as_json: bool,
     home: Path | None,
@@ -33,7 +35,8 @@ def ingest(
     """Send files and folders to a collection, which is made when it does not exist.
 
     A document's id is its path relative to the folder named, so running the command again sends only what changed:
-    it goes on where an interrupted run stopped. Exits 1 when a document was refused or failed."""
+    it goes on where an interrupted run stopped; --again sends everything. Exits 1 when a document was refused or
+    failed."""
     files = find_files(paths)
     target = find_target(home_of(home), address, key)
 
@@ -46,7 +49,8 @@ def ingest(
                 def sending(report: Report) -> None:
                     progress.update(task, completed=report.handled)
 
-                report = await send_files(client, collection, files, f"cli-{secrets.token_hex(6)}", sending)
+                batch_id = f"cli-{secrets.token_hex(6)}"
+                report = await send_files(client, collection, files, batch_id, sending, again=again)
                 if wait:
                     progress.update(task, description="ingesting", completed=report.finished)
 

@@ -152,7 +152,8 @@ async def indexes(environ: Mapping[str, str]) -> list[Finding]:
         findings.append(Finding("indexes", ERROR, what, "restore a backup, or delete the collection and ingest again"))
     if short:
         what = f"chunks are missing in the vector store: {_some(short)}"
-        findings.append(Finding("indexes", ERROR, what, "restore a backup, or ingest the collection's documents again"))
+        cure = "restore a backup, or send the documents of the collection again (`ragmesh ingest --again`)"
+        findings.append(Finding("indexes", ERROR, what, cure))
     unseen = sum(not index.looked_at for index in found.values())
     chunks = (
         " and its chunks" if all(e.chunks is not None for e in expected) else "; counting the chunks takes too long"

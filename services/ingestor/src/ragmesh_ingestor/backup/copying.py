@@ -223,7 +223,7 @@ class _Copier:
             raise FailedPrecondition(
                 f"the stores do not hold all of {len(same)} document{'' if len(same) == 1 else 's'} of the collection "
                 f"{where}, such as `{same[0].mark.document_id}`: see `ragmesh doctor`, and send these documents again "
-                "or delete them"
+                "(`ragmesh ingest --again`) or delete them"
             )
 
     async def _is_gone(self) -> bool:
