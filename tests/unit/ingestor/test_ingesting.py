@@ -133,6 +133,22 @@ async def test_a_store_that_is_down_delays_a_job_and_does_not_fail_it(
     assert mesh.seen(docs.index) == {DocumentVersion("a", 1): 1}
 
 
+async def test_a_worker_whose_store_is_down_stops_taking_and_does_not_take_the_queue_into_memory(
+    mesh: SmallMesh, docs: Collection
+) -> None:
+    mesh.worker_settings = replace(mesh.worker_settings, take_documents=1, group_documents=1, block_seconds=0.01)
+    jobs = await send(mesh, *(DocumentInput(f"text {n}".encode(), document_id=f"d{n}") for n in range(40)))
+    mesh.vectors.faults.fail["insert"] = Unavailable.dependency("vectors")
+    async with mesh.working() as worker:
+        await until(lambda: mesh.vectors.faults.calls["insert"] > 0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.0):  # long enough to take all of them
+                await until(lambda: worker.owned > 20)
+        mesh.vectors.faults.fail.clear()
+        ended = await mesh.queue.ended(jobs)
+    assert {job.state for job in ended} == {JobState.READY}
+
+
 async def test_a_job_that_is_asked_to_stop_is_cancelled_before_it_can_be_seen(
     mesh: SmallMesh, docs: Collection
 ) -> None:

@@ -210,8 +210,8 @@ class Worker:
 
     async def _embed_groups(self) -> None:
         """Two groups side by side, handed on in their order: while one ends, the other keeps the embedder's threads at
-        work."""
-        running: asyncio.Queue[asyncio.Task[list[list[Prepared]]] | None] = asyncio.Queue()
+        work. What waits to be handed on is bounded, so a store that is down stops the intake and not the memory."""
+        running: asyncio.Queue[asyncio.Task[list[list[Prepared]]] | None] = asyncio.Queue(_EMBEDDING_GROUPS)
         places = asyncio.Semaphore(_EMBEDDING_GROUPS)
 
         async def embed(group: list[Prepared]) -> list[list[Prepared]]:
@@ -231,9 +231,9 @@ class Worker:
             tasks.create_task(hand_on(), name="worker.embedded")
             await places.acquire()
             while (group := await self._parsed.get()) is not None:
-                running.put_nowait(tasks.create_task(embed(group), name="worker.embed_group"))
+                await running.put(tasks.create_task(embed(group), name="worker.embed_group"))
                 await places.acquire()
-            running.put_nowait(None)
+            await running.put(None)
 
     async def _embed(self, group: list[Prepared]) -> list[list[Prepared]]:
         """All passages of the group in as few calls as the limit allows; a document that the embedder refuses is
