@@ -388,6 +388,26 @@ async def test_processes_that_release_each_others_indexes_still_find_everything(
             await process.close()
 
 
+async def test_a_guest_releases_only_what_it_has_loaded_itself(address: str, new_ref: Callable[[], IndexRef]) -> None:
+    mesh = MilvusVectors(address)
+    guest = MilvusVectors(address, max_loaded=1, load_seconds=60.0, guest=True)
+    used, unused = new_ref(), new_ref()
+    try:
+        for ref in (used, unused):
+            await mesh.create_index(ref, SPEC)
+            await mesh.insert(ref, [row(ref.name)])
+        await mesh._release(unused.name)
+        assert [await mesh._is_loaded(ref.name) for ref in (used, unused)] == [True, False]
+        for ref in (used, unused, used, unused, used):
+            assert await guest.count_version(ref, DocumentVersion(ref.name, 1)) == 1
+        assert [await mesh._is_loaded(ref.name) for ref in (used, unused)] == [True, False]
+        with pytest.raises(NotFound):
+            await guest.count_version(new_ref(), DocumentVersion("d", 1))
+    finally:
+        await guest.close()
+        await mesh.close()
+
+
 async def test_a_request_out_of_time_is_told_so(vectors: MilvusVectors, index: IndexRef) -> None:
     with deadline.scope(0.0), pytest.raises(DeadlineExceeded):
         await vectors.dense(index, unit(1), 5, where=ALL)

@@ -16,14 +16,18 @@ from typing import Any
 
 import pytest
 
+from ragmesh_backends.blobs.object_store import ObjectBlobs
+from ragmesh_backends.graphs.sqlite import SqliteGraph
 from ragmesh_backends.model.document import ChunkRow
 from ragmesh_backends.model.key import KeyRecord
+from ragmesh_backends.records.keys import SqliteKeys
 from ragmesh_backends.records.sqlite.copies import SqliteCopies
 from ragmesh_backends.vectors import MilvusVectors
-from ragmesh_ingestor.backup import copying, restoring, tasks
+from ragmesh_ingestor.backup import copying, restoring, stores, tasks
 from ragmesh_ingestor.backup.archive import HEADER, ArchiveReader, ArchiveWriter, Manifest
 from ragmesh_ingestor.backup.checking import check
 from ragmesh_ingestor.backup.restoring import Restore, Restored
+from ragmesh_ingestor.domain import patience
 from ragmesh_servicekit.errors import Aborted, FailedPrecondition, MeshError, NotFound, Unavailable
 from support import neo4j
 from support.milvus import MilvusProcess
@@ -404,6 +408,54 @@ async def test_documents_that_never_hold_still_are_named_when_they_are_not_in_th
     seen = (await other.seen())["docs"]
     assert "New" not in seen
     assert [chunk.start for chunk in seen["chunks Tea"]] == [0]
+
+
+STEPS: list[tuple[type, str]] = [
+    (SqliteCopies, "collections"),
+    (SqliteCopies, "marks"),
+    (SqliteCopies, "copies"),
+    (SqliteCopies, "stage"),
+    (SqliteCopies, "add"),
+    (SqliteKeys, "copies"),
+    (SqliteGraph, "chunks"),
+    (SqliteGraph, "write"),
+    (MilvusVectors, "stored_rows"),
+    (MilvusVectors, "create_index"),
+    (MilvusVectors, "insert"),
+    (MilvusVectors, "count_versions"),
+    (ObjectBlobs, "get_many"),
+    (ObjectBlobs, "put_many"),
+]
+
+
+async def test_a_store_that_is_down_for_a_moment_ends_neither_a_backup_nor_a_restore(
+    mesh: StoredMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await (await filled(mesh)).seen()
+    failed = set[tuple[type, str]]()
+
+    def hiccup(step: tuple[type, str]) -> None:
+        real = getattr(*step)
+
+        async def once(self: Any, *arguments: Any, **options: Any) -> Any:
+            if step in failed:
+                return await real(self, *arguments, **options)
+            failed.add(step)
+            raise Unavailable.dependency("store")
+
+        monkeypatch.setattr(*step, once)
+
+    monkeypatch.setattr(patience, "_FIRST_PAUSE_SECONDS", 0.0)
+    for step in STEPS:
+        hiccup(step)
+    await tasks.back_up(mesh.environ, tmp_path / "b.tar", silent, tenant=mesh.tenant)
+    await restore(mesh, tmp_path / "b.tar", replace=True)
+    assert failed == set(STEPS)
+    assert await mesh.seen() == before
+    monkeypatch.setattr(stores, "PATIENCE_SECONDS", -1.0)
+    failed.clear()
+    with pytest.raises(Unavailable):
+        await tasks.back_up(mesh.environ, tmp_path / "c.tar", silent, tenant=mesh.tenant)
 
 
 async def test_nothing_is_backed_up_over_the_last_good_backup_unless_that_is_meant(

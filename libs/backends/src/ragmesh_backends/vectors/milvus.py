@@ -9,6 +9,7 @@ behind for a moment; the ingestor's read-back and the visibility rule cover that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -51,7 +52,9 @@ class MilvusVectors:
 
     address: `unix:/path`, `host:port`, `http(s)://host:port`. timeout_seconds: cap of one operation (a slice of an
     insert may take six times that). max_loaded: collections this process keeps in the store's memory. guard: of that
-    Milvus; None makes one without a breaker.
+    Milvus; None makes one without a breaker. load_seconds: cap of loading a collection that is not loaded; None: it is
+    part of the operation that needs it. guest: of a process that works beside a mesh: what it found loaded is others',
+    and never released by it.
 
     Every method raises Unavailable (dependency `vectors`) when the store is down, hung or overloaded,
     DeadlineExceeded when the request in hand ran out of time first, InvalidArgument for what the store cannot hold,
@@ -67,9 +70,14 @@ class MilvusVectors:
         max_loaded: int = 64,
         token: str = "",
         guard: Guard | None = None,
+        load_seconds: float | None = None,
+        guest: bool = False,
     ) -> None:
         self._connection = MilvusConnection(address, timeout_seconds=timeout_seconds, token=token, guard=guard)
         self._write_seconds = timeout_seconds * WRITE_SECONDS_PER_TIMEOUT
+        self._load_seconds = load_seconds
+        self._guest = guest
+        self._others: set[str] = set()  # of what the residency holds
         self._residency = Residency(max_loaded, load=self._load, release=self._release)
 
     async def ping(self) -> None:
@@ -253,6 +261,10 @@ class MilvusVectors:
         """Do it on a loaded collection, once more if another process has released it. While one process releases a
         collection and another uses it, milvus-lite may say for a moment that it does not exist: so it is asked."""
         requests.check_name(index.name)
+        if self._load_seconds is not None and index.name not in self._residency.loaded:
+            with contextlib.suppress(NotLoaded, NotFound):  # asked again below
+                async with self._connection.bounded(self._load_seconds), self._residency.using(index.name):
+                    pass
         async with self._connection.bounded(cap_seconds):
             try:
                 async with self._residency.using(index.name):
@@ -282,16 +294,24 @@ class MilvusVectors:
         about = milvus_pb2.DescribeCollectionRequest(collection_name=name)
         described = await self._connection.call("DescribeCollection", about, milvus_pb2.DescribeCollectionResponse)
         schema.require_known_layout(described.schema.description)
+        self._others.discard(name)
+        if self._guest and await self._is_loaded(name):
+            self._others.add(name)
+            return
         request = milvus_pb2.LoadCollectionRequest(collection_name=name, replica_number=1)
         await self._connection.call("LoadCollection", request, common_pb2.Status)
-        ask = milvus_pb2.GetLoadStateRequest(collection_name=name)
-        while True:
-            reply = await self._connection.call("GetLoadState", ask, milvus_pb2.GetLoadStateResponse)
-            if reply.state == common_pb2.LoadState.LoadStateLoaded:
-                return
+        while not await self._is_loaded(name):  # noqa: ASYNC110 - another process loads, and tells nobody
             await asyncio.sleep(LOAD_POLL_SECONDS)
 
+    async def _is_loaded(self, name: str) -> bool:
+        ask = milvus_pb2.GetLoadStateRequest(collection_name=name)
+        reply = await self._connection.call("GetLoadState", ask, milvus_pb2.GetLoadStateResponse)
+        return bool(reply.state == common_pb2.LoadState.LoadStateLoaded)
+
     async def _release(self, name: str) -> None:
+        if name in self._others:
+            self._others.discard(name)
+            return
         request = milvus_pb2.ReleaseCollectionRequest(collection_name=name)
         try:
             await self._connection.call("ReleaseCollection", request, common_pb2.Status)

@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from ragmesh_backends.model.collection import Collection
 from ragmesh_backends.model.copies import DELETED, DocumentCopy, DocumentMark
@@ -25,7 +26,7 @@ from ragmesh_ingestor.backup.entries import (
     key_entry,
     row_entry,
 )
-from ragmesh_ingestor.backup.stores import Stores
+from ragmesh_ingestor.backup.stores import Stores, waited
 from ragmesh_servicekit.errors import FailedPrecondition, NotFound
 
 GROUP_DOCUMENTS = 64
@@ -60,7 +61,7 @@ class Backup:
         """Write everything but the end of the file. Raises FailedPrecondition when the stores have lost something
         that the record names, and the stores' own errors."""
         manifest = self._writer.manifest
-        collections = await self._stores.record.copies.collections(manifest.tenant)
+        collections = await waited(lambda: self._stores.record.copies.collections(manifest.tenant))
         self._total = sum(c.documents_ready + c.documents_pending + c.documents_failed for c in collections)
         for collection in collections:
             number = len(manifest.collections) + 1
@@ -76,7 +77,7 @@ class Backup:
 
     async def _keys(self, tenant: str) -> None:
         after = ""
-        while page := await self._stores.record.keys.copies(tenant, after, KEYS_PAGE):
+        while page := await waited(partial(self._stores.record.keys.copies, tenant, after, KEYS_PAGE)):
             self._writer.add("keys", 0, 0, map(key_entry, page))
             self._writer.manifest.keys += len(page)
             after = page[-1].key_id
@@ -117,7 +118,7 @@ class _Copier:
                 if listing:
                     await self._backup.pause(min(FIRST_PAUSE_SECONDS * 2 ** (listing - 1), LONGEST_PAUSE_SECONDS))
                 moment = datetime.now(UTC).isoformat()
-                marks = await self._stores.record.copies.marks(self._index)
+                marks = await waited(lambda: self._stores.record.copies.marks(self._index))
                 self._drop_missing({mark.document_id for mark in marks})
                 changed = [mark for mark in marks if self._copied.get(mark.document_id) != mark]
                 late = 0
@@ -151,7 +152,7 @@ class _Copier:
     async def _copy(self, marks: Sequence[DocumentMark]) -> int:
         """Copy these documents as they are marked; how many changed meanwhile and were left out."""
         wanted = {mark.document_id: mark for mark in marks}
-        found = await self._stores.record.copies.copies(self._index, list(wanted))
+        found = await waited(lambda: self._stores.record.copies.copies(self._index, list(wanted)))
         copies = {
             copy.mark.document_id: copy
             for copy in found
@@ -180,8 +181,9 @@ class _Copier:
         lost: set[str] = set()
         for at in range(0, len(ids), PART_ROWS):
             part = ids[at : at + PART_ROWS]
-            rows = {row.chunk.chunk_id: row for row in await self._stores.vectors.stored_rows(self._index, part)}
-            entities = await self._stores.record.graph.chunks(self._index, part)
+            stored = await waited(partial(self._stores.vectors.stored_rows, self._index, part))
+            rows = {row.chunk.chunk_id: row for row in stored}
+            entities = await waited(partial(self._stores.record.graph.chunks, self._index, part))
             missing = set(part) - rows.keys() | set(part) - {one.chunk_id for one in entities}
             lost |= {owners[chunk_id] for chunk_id in missing}
             ordered: list[ChunkRow] = [rows[chunk_id] for chunk_id in part if chunk_id in rows]
@@ -200,7 +202,7 @@ class _Copier:
         ]
         lost: set[str] = set()
         for part in _slices(wanted):
-            found = await self._stores.blobs.get_many([key for _, key, _ in part])
+            found = await waited(partial(self._stores.blobs.get_many, [key for _, key, _ in part]))
             lost |= {one for (one, _, _), data in zip(part, found, strict=True) if data is None}
             self._writer.add(
                 "blobs",
@@ -216,7 +218,7 @@ class _Copier:
 
     async def _require_changed(self, marks: dict[str, DocumentMark]) -> None:
         """Raise FailedPrecondition for documents whose parts were not there though nobody changed them."""
-        now = await self._stores.record.copies.copies(self._index, list(marks))
+        now = await waited(lambda: self._stores.record.copies.copies(self._index, list(marks)))
         same = [copy for copy in now if copy.mark == marks[copy.mark.document_id]]
         if same:
             where = f"`{self._collection.collection_id}` of {self._collection.tenant}"
@@ -227,7 +229,7 @@ class _Copier:
             )
 
     async def _is_gone(self) -> bool:
-        live = await self._stores.record.copies.collections(self._collection.tenant)
+        live = await waited(lambda: self._stores.record.copies.collections(self._collection.tenant))
         return all(one.index != self._index for one in live)
 
     def _drop(self, document_id: str) -> None:

@@ -14,6 +14,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ragmesh_backends.model.collection import Collection, IndexRef
 from ragmesh_backends.model.copies import DocumentCopy, Published
@@ -22,7 +23,7 @@ from ragmesh_backends.model.key import KeyRecord
 from ragmesh_ingestor.backup.archive import ArchiveReader, Entry, Part
 from ragmesh_ingestor.backup.checking import Tell
 from ragmesh_ingestor.backup.entries import collection_of, document_of, entities_of, key_of, row_of
-from ragmesh_ingestor.backup.stores import Stores
+from ragmesh_ingestor.backup.stores import Stores, waited
 from ragmesh_ingestor.domain.blob_keys import index_prefix
 from ragmesh_ingestor.domain.collections import index_name
 from ragmesh_ingestor.domain.patience import patiently
@@ -139,9 +140,9 @@ class Restore:
                 continue
             index = IndexRef(facts["tenant"], index_name(facts["tenant"], facts["collection_id"]))
             collection = collection_of(facts, index, secrets.token_hex(8))
-            await self._stores.record.copies.stage(collection)
             self._staged.append(index)
-            await self._stores.vectors.create_index(index, collection.spec)
+            await waited(partial(self._stores.record.copies.stage, collection))
+            await waited(partial(self._stores.vectors.create_index, index, collection.spec))
             self._collections[number] = collection
         total = sum(facts["documents"] for facts in self._manifest.live())
         done, group = 0, 0
@@ -161,17 +162,19 @@ class Restore:
         index = collection.index
         if part.kind == "rows":
             rows = [row_of(entry) for entry in entries]
-            await self._stores.vectors.insert(index, rows, keyed=True)
+            await waited(lambda: self._stores.vectors.insert(index, rows, keyed=True))
             for row in rows:
                 self._chunks[row.chunk.document_id].append(replace(row.chunk, text=""))
         elif part.kind == "entities":
-            await self._stores.record.graph.write(index, [entities_of(entry) for entry in entries])
+            about = [entities_of(entry) for entry in entries]
+            await waited(lambda: self._stores.record.graph.write(index, about))
         elif part.kind == "blobs":
-            await self._stores.blobs.put_many({self._moved(e.facts["key"], part, index): e.data for e in entries})
+            blobs = {self._moved(entry.facts["key"], part, index): entry.data for entry in entries}
+            await waited(lambda: self._stores.blobs.put_many(blobs))
         elif part.kind == "documents":
             copies = [self._copy(entry, part, collection) for entry in entries]
             await self._read_back(index, copies)
-            await self._stores.record.copies.add(index, copies)
+            await waited(lambda: self._stores.record.copies.add(index, copies))
             return sum(copy.document is not None for copy in copies)
         return 0
 
@@ -205,7 +208,7 @@ class Restore:
             for copy in copies
             if copy.mark.active_version
         }
-        if await self._stores.vectors.count_versions(index, list(expected)) != expected:
+        if await waited(lambda: self._stores.vectors.count_versions(index, list(expected))) != expected:
             raise Internal("the vector store did not keep all that was written to it")
 
     async def _keys(self) -> list[KeyRecord]:

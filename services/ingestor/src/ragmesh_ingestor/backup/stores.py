@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ragmesh_backends.blobs import layout as blobs_layout
 from ragmesh_backends.blobs.object_store import ObjectBlobs
 from ragmesh_backends.records.open import OpenedCopies, open_copies
 from ragmesh_backends.store_settings import BlobsSettings, RecordsSettings, VectorsSettings
 from ragmesh_backends.vectors.milvus import MilvusVectors
+from ragmesh_ingestor.domain.patience import patiently
 from ragmesh_servicekit.errors import FailedPrecondition
 from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.settings import load
+
+PATIENCE_SECONDS = 180.0
+"""How long a backup or a restore waits for a store that is down: a restart of one should not cost hours of work."""
+
+LOAD_SECONDS = 120.0
+"""For the vector store to load a collection that nobody has used; a server reads all of its index."""
+MAX_LOADED = 2
+"""Collections that this process keeps loaded; it works on one after another."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,10 @@ async def opened(environ: Mapping[str, str], *, existing: bool) -> AsyncIterator
         vectors = MilvusVectors(
             settings.vectors.url,
             timeout_seconds=settings.vectors.timeout_seconds,
-            max_loaded=settings.vectors.max_loaded,
+            max_loaded=MAX_LOADED,
             token=settings.vectors.token,
+            load_seconds=LOAD_SECONDS,
+            guest=True,
         )
         stack.push_async_callback(vectors.close)
         blobs = await ObjectBlobs.open(settings.blobs, Guard("blobs"))
@@ -60,6 +74,11 @@ async def opened(environ: Mapping[str, str], *, existing: bool) -> AsyncIterator
             await blobs_layout.open_layout(blobs)
         await vectors.ping()
         yield Stores(record, vectors, blobs)
+
+
+async def waited(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of a call that bears repetition; the store's error when it is down for PATIENCE_SECONDS and longer."""
+    return await patiently("backup", call, limit_seconds=PATIENCE_SECONDS)
 
 
 def _require(settings: BackupSettings) -> None:
