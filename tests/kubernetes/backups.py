@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import time
 
+import yaml  # type: ignore[import-untyped]  # its stubs are not among the tools
+
 from kubernetes import cluster
 from kubernetes.cluster import kubectl
 from kubernetes.embedded import answers
@@ -32,12 +34,12 @@ def restored(house: House) -> list[Gate]:
     before = answers(SERVICE, LOAD)
     cluster.apply(RELEASE, CLAIM)
     began = time.monotonic()
-    backed_up = job("[backup, /backups/ragmesh.backup, --overwrite]")
+    backed_up = job()
     backup_seconds = time.monotonic() - began
     wipe()
     gone = nothing_found()
     began = time.monotonic()
-    brought_back = job("[restore, /backups/ragmesh.backup]")
+    brought_back = job("restore", _last(backed_up).partition(": ")[0])
     restore_seconds = time.monotonic() - began
     after = answers(SERVICE, LOAD)
     same = sum(before[question] == after.get(question) for question in before)
@@ -49,21 +51,22 @@ def restored(house: House) -> list[Gate]:
     ]
 
 
-def job(arguments: str) -> str:
-    """What the Job said when it had succeeded. AssertionError with its log when it did not."""
-    text = JOB.read_text().replace("generateName: ragmesh-backup-", "name: ragmesh-backup")
-    for old, new in (
-        ("ragmesh:0.1.0", f"ragmesh:{cluster.tag()}"),
-        ("[backup, /backups/ragmesh.backup, --overwrite]", arguments),
-        ("            - {name: tmp, mountPath: /tmp}", f"            - {{name: tmp, mountPath: /tmp}}\n"
-         f"            - {{name: blobs, mountPath: {BLOBS}}}"),
-        ("        - {name: tmp, emptyDir: {}}", "        - {name: tmp, emptyDir: {}}\n"
-         "        - {name: blobs, persistentVolumeClaim: {claimName: ragmesh-blobs}}"),
-    ):  # fmt: skip
-        assert old in text, f"{JOB} has no {old}"
-        text = text.replace(old, new)
+def job(*restore: str) -> str:
+    """What the Job said when it had succeeded, as it is, or as it is for restoring: `restore FILE`. AssertionError with
+    its log when it did not."""
+    wanted = yaml.safe_load(JOB.read_text())
+    wanted["metadata"] = {"name": "ragmesh-backup"}
+    pod = wanted["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    if restore:
+        del pod["initContainers"]
+        container["command"] = ["python", "-m", "ragmesh_cli", *restore]
+    for each in (*pod.get("initContainers", ()), container):
+        each["image"] = f"ragmesh:{cluster.tag()}"
+    container["volumeMounts"].append({"name": "blobs", "mountPath": BLOBS})
+    pod["volumes"].append({"name": "blobs", "persistentVolumeClaim": {"claimName": "ragmesh-blobs"}})
     kubectl("delete", "job", "-n", RELEASE, "ragmesh-backup", "--ignore-not-found")
-    cluster.apply(RELEASE, text)
+    cluster.apply(RELEASE, yaml.safe_dump(wanted))
     try:
         kubectl(
             "wait", "-n", RELEASE, "job/ragmesh-backup", "--for=condition=Complete", f"--timeout={JOB_SECONDS:.0f}s",
