@@ -15,7 +15,7 @@ from support import neo4j
 
 pytestmark = neo4j.needed
 
-NUMBERS = {"limit", "now", "old", "abandoned", "after_ordinal", "version"}
+NUMBERS = {"limit", "now", "old", "abandoned", "after_us", "after_ordinal", "version"}
 LISTS = {"names": [{}], "nodes": [{}], "document_keys": [""], "document_ids": [""], "node": {}}
 
 

@@ -554,6 +554,28 @@ async def test_pending_versions_are_listed_with_all_that_their_job_needs(docs: R
     assert await docs.pending_versions(0, 10) == []
 
 
+async def test_pending_versions_are_listed_in_pages_whatever_began_together(docs: Records, clock: Clock) -> None:
+    second = IndexRef(ACME, f"ix0-{RUN}")
+    await docs.create_collection(replace(COLLECTION, collection_id="more", index=second))
+    await docs.begin_versions(INDEX, [new(f"d{n}", f"j{n}") for n in (3, 1, 2)] + [new("d1", "j9")])
+    await docs.begin_versions(second, [new(HOSTILE, "j4"), new("d1", "j5")])
+    clock.advance(1)
+    await docs.begin_versions(second, [new("a", "j6")])
+    clock.advance(30)
+    all_of_them = await docs.pending_versions(30, 1000)
+    assert {one.job_id for one in all_of_them} == {"j1", "j2", "j3", "j4", "j5", "j6", "j9"}
+    assert all_of_them[-1].job_id == "j6"
+    for limit in (1, 2, 3):
+        pages, after = list[list[str]](), None
+        while page := await docs.pending_versions(30, limit, after):
+            pages.append([one.job_id for one in page])
+            after = page[-1]
+        assert [job for page in pages for job in page] == [one.job_id for one in all_of_them]
+    last = all_of_them[2]
+    await docs.fail_version(last.index, last.document_id, last.version, "no")  # what is done meanwhile moves no page
+    assert await docs.pending_versions(30, 1000, last) == all_of_them[3:]
+
+
 # writers at the same time
 
 

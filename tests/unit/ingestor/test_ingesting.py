@@ -10,7 +10,9 @@ import pytest
 from ragmesh_backends.model.collection import Collection
 from ragmesh_backends.model.document import DocumentState, DocumentVersion
 from ragmesh_backends.model.job import Job, JobState
+from ragmesh_ingestor.domain import sweeper
 from ragmesh_ingestor.domain.submit import DocumentInput
+from ragmesh_ingestor.domain.sweeper import Sweeper, SweeperSettings
 from ragmesh_servicekit.errors import Aborted, InvalidArgument, MeshError, NotFound, Unavailable
 from ragmesh_servicekit.identity import Identity
 from support.small_ingest import CRASH, SmallMesh
@@ -277,6 +279,25 @@ async def test_what_was_begun_and_not_queued_is_failed_or_reconciled(
     async with mesh.working():
         await mesh.queue.ended(list(mesh.queue.jobs.values()))
     assert mesh.seen(docs.index) == {DocumentVersion("a", 1): 1}
+
+
+async def test_more_lost_jobs_than_a_page_holds_are_queued_again_in_one_round(
+    mesh: SmallMesh, docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "_PAGE", 3)
+    await send(mesh, *(DocumentInput(b"text", document_id=f"d{n}") for n in range(7)))
+    mesh.queue.jobs.clear()
+    mesh.queue.waiting.clear()  # as after a restore, or a Redis that came back without its data
+    assert await mesh.sweeper.reconcile() == 7
+    assert len(mesh.queue.jobs) == 7
+    assert await mesh.sweeper.reconcile() == 0
+
+    mesh.queue.jobs.clear()
+    hurried = Sweeper(
+        mesh.records, mesh.vectors, mesh.graph, mesh.visibility, mesh.blobs, mesh.queue,
+        SweeperSettings(pending_seconds=0.0, reconciling_seconds=0.0),
+    )  # fmt: skip
+    assert [await hurried.reconcile() for _ in range(4)] == [3, 3, 1, 0]  # the next round begins where one has ended
 
 
 async def test_a_collection_that_exists_is_not_made_again(mesh: SmallMesh, docs: Collection) -> None:

@@ -31,12 +31,14 @@ _PAGE = 200
 @dataclass(frozen=True, slots=True)
 class SweeperSettings:
     """grace_seconds: age of a retired version whose rows are deleted; longer than any search. pending_seconds: age of
-    a pending version whose job is looked for. interval_seconds: between two rounds."""
+    a pending version whose job is looked for. interval_seconds: between two rounds. reconcile_seconds: between two
+    looks for lost jobs; each goes on with the next page until reconciling_seconds have passed."""
 
     grace_seconds: float = 10.0
     pending_seconds: float = 30.0
     interval_seconds: float = 5.0
     reconcile_seconds: float = 30.0
+    reconciling_seconds: float = 20.0
 
 
 class Sweeper:
@@ -59,6 +61,7 @@ class Sweeper:
         self._blobs = blobs
         self._queue = queue
         self._settings = settings or SweeperSettings()
+        self._reconciled: VersionRecord | None = None
 
     async def run(self) -> None:
         """Sweep and reconcile until cancelled. A store that is down costs this round only."""
@@ -95,8 +98,19 @@ class Sweeper:
         return swept
 
     async def reconcile(self) -> int:
-        """Submit again what is pending and unknown to the queue; how many jobs that were."""
-        pending = await self._records.pending_versions(self._settings.pending_seconds, _PAGE)
+        """Submit again what is pending and unknown to the queue; how many jobs that were. All of it, page by page,
+        oldest first; what there was no time for is where the next call begins."""
+        loop = asyncio.get_running_loop()
+        until, jobs = loop.time() + self._settings.reconciling_seconds, 0
+        while True:
+            settings = self._settings
+            page = await self._records.pending_versions(settings.pending_seconds, _PAGE, self._reconciled)
+            jobs += await self._reconcile(page)
+            self._reconciled = page[-1] if len(page) == _PAGE else None
+            if self._reconciled is None or loop.time() >= until:
+                return jobs
+
+    async def _reconcile(self, pending: Sequence[VersionRecord]) -> int:
         lost = [record for record in pending if not await self._queued(record)]
         by_index: dict[IndexRef, list[VersionRecord]] = defaultdict(list)
         for record in lost:

@@ -12,6 +12,7 @@ from ragmesh_backends.records.clock import ABANDONED_SECONDS
 from ragmesh_backends.records.neo4j import nodes
 from ragmesh_backends.records.neo4j.ledger import ROWS, lock_index
 from ragmesh_backends.records.neo4j.table import Table
+from ragmesh_backends.records.paging import pending_place
 from ragmesh_backends.records.refusals import index_not_found
 
 _HIDDEN = """
@@ -29,9 +30,12 @@ MATCH (v:RecordHidden) WHERE v.state IN ['RETIRED', 'FAILED'] AND v.changed_us <
 AND (NOT v.writing OR v.changed_us <= $abandoned)
 {_LIVE}
 """
-_PENDING = f"""
-MATCH (v:RecordHidden) WHERE v.state = 'PENDING' AND v.changed_us <= $old
-{_LIVE}
+_PENDING = """
+MATCH (v:RecordHidden) WHERE v.state = 'PENDING' AND $after_us <= v.changed_us <= $old
+AND (v.changed_us > $after_us OR [v.tenant, v.index_name, v.document_id, v.version] > $after)
+MATCH (c:RecordCollection {tenant: v.tenant, index_name: v.index_name}) WHERE c.live_key IS NOT NULL
+RETURN c.collection_id AS collection_id, properties(v) AS node
+ORDER BY v.changed_us, v.tenant, v.index_name, v.document_id, v.version LIMIT $limit
 """
 _NAMED = """
 UNWIND $names AS name
@@ -73,10 +77,14 @@ class VersionNodes(Table):
         found = await self._listed(_RETIRED, old=old, abandoned=min(old, abandoned), limit=limit)
         return [nodes.retired_version(row["node"]) for row in found]
 
-    async def pending_versions(self, older_than_seconds: float, limit: int) -> list[VersionRecord]:
+    async def pending_versions(
+        self, older_than_seconds: float, limit: int, after: VersionRecord | None = None
+    ) -> list[VersionRecord]:
         """Versions that were begun at least so long ago and are neither active nor failed, oldest first, with all that
-        is needed to submit their jobs again. Not those of dropped indexes."""
-        found = await self._listed(_PENDING, old=self._now() - int(older_than_seconds * 1e6), limit=limit)
+        is needed to submit their jobs again. after: the last one of the page before. Not those of dropped indexes."""
+        after_us, *place = pending_place(after)
+        old = self._now() - int(older_than_seconds * 1e6)
+        found = await self._listed(_PENDING, old=old, after_us=after_us, after=place, limit=limit)
         return [nodes.version_record(row["collection_id"], row["node"]) for row in found]
 
     async def _listed(self, cypher: str, **parameters: Any) -> list[nodes.Properties]:

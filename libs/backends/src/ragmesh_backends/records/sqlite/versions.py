@@ -16,6 +16,7 @@ from ragmesh_backends.model.document import (
     VersionState,
 )
 from ragmesh_backends.records.clock import ABANDONED_SECONDS, from_microseconds
+from ragmesh_backends.records.paging import pending_place
 from ragmesh_backends.records.sqlite.table import Table, index_key
 
 VERSION_COLUMNS = (
@@ -95,18 +96,23 @@ class VersionTable(Table):
 
         await self._database.write(forget)
 
-    async def pending_versions(self, older_than_seconds: float, limit: int) -> list[VersionRecord]:
+    async def pending_versions(
+        self, older_than_seconds: float, limit: int, after: VersionRecord | None = None
+    ) -> list[VersionRecord]:
         """Versions that were begun at least so long ago and are neither active nor failed, oldest first, with all that
-        is needed to submit their jobs again. Not those of dropped indexes."""
+        is needed to submit their jobs again. after: the last one of the page before. Not those of dropped indexes."""
         old = self._now() - int(older_than_seconds * 1e6)
+        place = pending_place(after)
 
         def query(connection: sqlite3.Connection) -> list[VersionRecord]:
             rows = connection.execute(
                 f"SELECT {VERSION_COLUMNS}"  # noqa: S608 - constant column names
                 " FROM versions AS v JOIN collections AS c USING (collection_key)"
-                " WHERE v.hidden = 1 AND v.state = 'PENDING' AND c.deleted_us IS NULL AND v.changed_us <= ?"
-                " ORDER BY v.changed_us, v.version_key LIMIT ?",
-                (old, limit),
+                " WHERE v.hidden = 1 AND v.state = 'PENDING' AND c.deleted_us IS NULL"
+                " AND v.changed_us BETWEEN ? AND ?"
+                " AND (v.changed_us, c.tenant, c.index_name, v.document_id, v.version) > (?, ?, ?, ?, ?)"
+                " ORDER BY v.changed_us, c.tenant, c.index_name, v.document_id, v.version LIMIT ?",
+                (place[0], old, *place, limit),
             )
             return [version_record(row) for row in rows]
 
