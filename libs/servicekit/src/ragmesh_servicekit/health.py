@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 
 from ragmesh_servicekit.errors import MeshError
+from ragmesh_servicekit.opening import refuses_login
 from ragmesh_servicekit.resilience.breaker import AsyncBreaker
 from ragmesh_servicekit.telemetry import metrics
 
@@ -28,19 +29,22 @@ Serving = health_pb2.HealthCheckResponse.ServingStatus
 @dataclass(frozen=True, slots=True)
 class Check:
     """A dependency. `probe` returns when it answers and raises when it does not; it is asked every `every_seconds`, at
-    least every `down_seconds` once it did not answer, and given `timeout_seconds`."""
+    least every `down_seconds` once it did not answer, and given `timeout_seconds`. login: the settings with which this
+    process signs in there."""
 
     name: str
     probe: Callable[[], Awaitable[object]]
     every_seconds: float = 5.0
     timeout_seconds: float = 2.0
     down_seconds: float = 1.0
+    login: str = ""
 
 
 @dataclass(slots=True)
 class CheckResult:
     state: str = "unknown"  # ok | down | unknown
     detail: str = ""
+    refused: bool = False
 
 
 class EndingHealthServicer(HealthServicer):  # type: ignore[misc]  # ships no types
@@ -138,6 +142,18 @@ class Health:
     def all_ok(self) -> bool:
         return all(result.state == "ok" for result in self._results.values())
 
+    def refusals(self) -> dict[str, str]:
+        """A sentence for each dependency that answered and refused this process's login when it was asked last."""
+        logins = {check.name: check.login for check in self._checks}
+        return {
+            name: f"{result.detail}; see {logins[name]}" if logins[name] else result.detail
+            for name, result in self._results.items()
+            if result.refused
+        }
+
+    def is_ok(self, name: str) -> bool:
+        return self._results[name].state == "ok"
+
     async def _repeat(self, check: Check) -> None:
         while True:
             await self._ask(check)
@@ -145,18 +161,18 @@ class Health:
             await asyncio.sleep(min(check.every_seconds, check.down_seconds) if down else check.every_seconds)
 
     async def _ask(self, check: Check) -> None:
-        state, detail = "ok", ""
+        state, detail, refused = "ok", "", False
         try:
             async with asyncio.timeout(check.timeout_seconds):
                 await check.probe()
         except TimeoutError:
             state, detail = "down", f"no answer within {check.timeout_seconds:g} s"
         except MeshError as error:
-            state, detail = "down", error.message
+            state, detail, refused = "down", error.message, refuses_login(error)
         except Exception as error:
             state, detail = "down", type(error).__name__
         before = self._results[check.name].state
-        self._results[check.name] = CheckResult(state, detail)
+        self._results[check.name] = CheckResult(state, detail, refused)
         metrics.DEPENDENCY_UP.labels(check.name).set(state == "ok")
         if state == "down" and before != "down":
             log.warning("dependency.down", dependency=check.name, detail=detail)

@@ -44,12 +44,14 @@ from ragmesh_servicekit.interceptors.server import (
     MeshServerInterceptor,
 )
 from ragmesh_servicekit.logs import configure_logs
+from ragmesh_servicekit.opening import Opening, StartRefused
 from ragmesh_servicekit.ports import PortTaken, describe_taken, refuse_taken
 from ragmesh_servicekit.process_settings import ProcessSettings, PublicTlsSettings
 from ragmesh_servicekit.resilience.breaker import AsyncBreaker, BreakerPolicy
 from ragmesh_servicekit.resilience.endpoint import endpoint_of
 from ragmesh_servicekit.resilience.guard import MAX_CONCURRENT, SLOW_SHARE, Guard
 from ragmesh_servicekit.settings import SettingsError
+from ragmesh_servicekit.starting import await_dependencies
 from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.event_loop import watch_event_loop
 from ragmesh_servicekit.telemetry.setup import configure_tracing, flush
@@ -60,9 +62,6 @@ from ragmesh_servicekit.tokens import TokenVerifier
 log = structlog.get_logger()
 T = TypeVar("T")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-START_WAIT_SECONDS = 30.0
-"""How long the start waits for dependencies before it serves without them, and says so."""
 
 FLUSH_SECONDS = 1.5
 FORGOTTEN_SECONDS = 2.0
@@ -109,7 +108,8 @@ class Process:
         self._after_drain: list[Callable[[], Awaitable[None]]] = []
         self._https: list[HttpServer] = []
         self._stop = stop or asyncio.Event()
-        self._failure: TaskDied | None = None
+        self._openings: list[Opening] = []
+        self._failure: TaskDied | StartRefused | None = None
         self._starting: asyncio.Task[Any] | None = None
         self._signalled = False
         self._provider: Any = None
@@ -189,9 +189,16 @@ class Process:
         self._stack.push_async_callback(close)
         return resource
 
-    def check(self, name: str, probe: Callable[[], Awaitable[object]]) -> None:
-        """Watch a dependency."""
-        self.health.add(Check(name, probe))
+    def check(self, name: str, probe: Callable[[], Awaitable[object]], login: str = "") -> None:
+        """Watch a dependency. login: the settings of the sign-in there; while the process starts, a refusal of it ends
+        the process."""
+        self.health.add(Check(name, probe, login=login))
+
+    def opens(self, name: str, look: Callable[[], Awaitable[object]], *guards: Guard) -> None:
+        """Open a store as soon as it answers: see `Opening`. The start waits for it as for all dependencies."""
+        opening = Opening(name, look, *guards)
+        self._openings.append(opening)
+        self.spawn(f"open-{name}", opening.run())
 
     def guard(
         self,
@@ -262,7 +269,11 @@ class Process:
         if task.cancelled() or task.exception() is None:
             return
         error = task.exception()
-        log.error("task.died", task=task.get_name(), exc_info=error)
+        if isinstance(error, StartRefused):
+            log.error("start.refused", task=task.get_name(), message=error.message)
+            self._failure = self._failure or error
+        else:
+            log.error("task.died", task=task.get_name(), exc_info=error)
         if self._failure is None:
             self._failure = TaskDied(f"the task {task.get_name()} died of {type(error).__name__}")
             self._failure.__cause__ = error
@@ -271,14 +282,17 @@ class Process:
     # -- serving -----------------------------------------------------------------------------------
 
     async def serve(self) -> None:
-        """Start, serve until the first signal or the death of a task, drain. Raises TaskDied, or PortTaken."""
+        """Start, serve until the first signal or the death of a task, drain. Raises TaskDied, StartRefused,
+        or PortTaken."""
         admin = self.settings.admin
         await self._open_http(admin_app(self.health), admin.host, admin.port, "RAGMESH_ADMIN_PORT")
         await self.enter(health_port(self.health, self.settings.server.host, self.settings.server.health_port))
         self._bind()
         for name, rotation in self.tls.rotations():
             self.spawn(f"tls-{name}", rotation.watch())
-        await self._await_dependencies()
+        await await_dependencies(self.health, self._openings, self._stop)
+        if self._failure is not None:
+            raise self._failure  # before anybody was told that this process is ready
         self.spawn("health", self.health.watch())
         self.spawn("event-loop-lag", watch_event_loop())
         await self.server.start()
@@ -314,18 +328,6 @@ class Process:
         self._stop.set()
         if self._starting is not None:
             self._starting.cancel()  # what has been opened closes; nothing was served yet
-
-    async def _await_dependencies(self) -> None:
-        """Give dependencies a moment; then serve without those that are down."""
-        give_up_at = asyncio.get_running_loop().time() + START_WAIT_SECONDS
-        while not self._stop.is_set():
-            await self.health.check_once()
-            if self.health.all_ok():
-                return
-            if asyncio.get_running_loop().time() > give_up_at:
-                log.warning("serving_degraded", report=self.health.report()["checks"])
-                return
-            await asyncio.sleep(0.25)
 
     async def _drain(self) -> None:
         server = self.settings.server
@@ -363,7 +365,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
             runner.run(main())
     except SettingsError as error:
         sys.exit(_fail(error.problems))
-    except PortTaken as error:
+    except (PortTaken, StartRefused) as error:
         sys.exit(_fail((str(error),)))
     except MeshError as error:
         sys.exit(_fail((error.message,)))

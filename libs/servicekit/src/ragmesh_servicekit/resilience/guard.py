@@ -77,6 +77,7 @@ class Guard:
         self._wait_seconds = wait_seconds
         self._slow_share = slow_share
         self._clock = clock
+        self._held = False
         self._seconds = metrics.DEPENDENCY_SECONDS.labels(name)
         self._calls = {verdict: metrics.DEPENDENCY_CALLS.labels(name, verdict.value) for verdict in Verdict}
 
@@ -101,9 +102,11 @@ class Guard:
         if probe:
             async with deadline.dependency(role, cap_seconds):
                 yield
+            self._refuse_held(role)
             self.answered()
         else:
             judged = self._judged(role, slow_after, late_after, takes_place=not waits_seconds)
+            self._refuse_held(role)
             async with judged, deadline.dependency(role, cap_seconds):
                 yield
 
@@ -113,6 +116,21 @@ class Guard:
         role = role or self.name
         async with self._judged(role, slow_after_seconds, float("inf")) as answering:
             yield answering
+
+    def hold(self) -> None:
+        """Until `release` no `call` reaches the dependency: each is refused, and the breaker is told nothing. A sign of
+        life is asked for, and fails once it was given."""
+        self._held = True
+
+    def release(self) -> None:
+        """Let calls through, at once."""
+        self._held = False
+        self.answered()
+
+    def _refuse_held(self, role: str) -> None:
+        if self._held:
+            metrics.REFUSED_CALLS.labels(self.name, self.endpoint, "not_opened").inc()
+            raise CallRefused.dependency(role, f"the {role} store has not been opened yet; try again")
 
     def answered(self) -> None:
         """A sign of life of the dependency: see `AsyncBreaker.answered`."""

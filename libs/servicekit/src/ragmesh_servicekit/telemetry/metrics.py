@@ -75,7 +75,8 @@ BREAKER_CHANGES = counter(
 )
 REFUSED_CALLS = counter(
     "ragmesh_refused_dependency_calls",
-    "Calls of a dependency that were not made: its breaker was open (breaker), too many were under way (bulkhead).",
+    "Calls of a dependency that were not made: its breaker was open (breaker), too many were under way (bulkhead), it "
+    "has not answered this process yet (not_opened).",
     ["dependency", "endpoint", "cause"],
 )
 RETRIED_CALLS = counter(
