@@ -77,15 +77,14 @@ async def test_a_newer_redis_is_refused_in_one_sentence_and_left_alone(state: Re
     with pytest.raises(FailedPrecondition, match=r"the Redis for state .* layout 9, written by a newer ragmesh; .*"):
         await redis_layout.open_layout(state)
     with pytest.raises(FailedPrecondition):
-        await redis_layout.check_layout(state)
+        await redis_layout.look_at_state(state, durable=True)
     assert await state.get(redis_layout.KEY) == "9"
 
 
-async def test_a_redis_that_does_not_answer_stops_who_needs_it_and_nobody_else(tmp_path: Path) -> None:
+async def test_a_redis_that_does_not_answer_is_awaited_and_then_named(tmp_path: Path) -> None:
     client = connect(f"unix://{tmp_path / 'nothing.sock'}")
     with pytest.raises(Unavailable, match="did not answer within"):
         await redis_layout.open_layout(client, wait_seconds=0.1)
-    await redis_layout.check_layout(client, wait_seconds=0.1)
     await client.aclose()
 
 
@@ -125,7 +124,6 @@ async def test_a_blob_store_that_does_not_answer_is_awaited_and_then_named() -> 
     with pytest.raises(Unavailable, match="the blobs store did not answer"):
         await blobs_layout.open_layout(down, wait_seconds=0.05)
     assert down.asked == 1
-    await blobs_layout.check_layout(down, wait_seconds=0.05)
 
 
 # -- Milvus -----------------------------------------------------------------------------------------

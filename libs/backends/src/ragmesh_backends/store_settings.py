@@ -8,6 +8,12 @@ from urllib.parse import urlsplit
 
 from ragmesh_servicekit.settings import SettingsError, setting
 
+RECORDS_LOGIN = "RAGMESH_RECORDS_USER and RAGMESH_RECORDS_PASSWORD"
+VECTORS_LOGIN = "RAGMESH_VECTORS_TOKEN"
+STATE_LOGIN = "RAGMESH_STATE_URL"
+CACHE_LOGIN = "RAGMESH_CACHE_URL"
+"""What to look at when a store refuses the login. Blobs name theirs themselves."""
+
 
 def _http_url(value: str) -> None:
     if not value.startswith(("http://", "https://")):

@@ -10,6 +10,7 @@ from ragmesh.generator.v1 import generator_pb2
 from ragmesh.ingestor.v1 import ingestor_pb2
 from ragmesh.retriever.v1 import retriever_pb2
 from ragmesh_backends.records.open import open_keys
+from ragmesh_backends.store_settings import RECORDS_LOGIN
 from ragmesh_gateway.adapters.generator import GeneratorClient
 from ragmesh_gateway.adapters.retriever import RetrieverClient
 from ragmesh_gateway.domain.ask import Ask
@@ -52,7 +53,9 @@ async def serve(settings: GatewaySettings) -> None:
     ) as process:
         signing = settings.process.identity.parsed()
         minter, pages_of = TokenMinter(signing), PageTokens(next(iter(signing.values())))
-        store = await process.enter(await open_keys(settings.records, [process.guard("records", settings.records.url)]))
+        guard = process.guard("records", settings.records.url)
+        store = await process.enter(await open_keys(settings.records, [guard], awaited=False))
+        process.opens("records", store.look, guard)
         peers, connect = settings.peers, partial(open_channel, tls=process.tls.mesh)
         to_retriever = connect(
             peers.retriever, "retriever", minter, retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"]
@@ -68,7 +71,8 @@ async def serve(settings: GatewaySettings) -> None:
         ring = KeyRing(store.keys)
         keys = Keys(store.keys, ring)
         if settings.bootstrap_key:
-            await keys.install(settings.bootstrap_key, settings.bootstrap_tenant, "bootstrap")
+            install = partial(keys.install, settings.bootstrap_key, settings.bootstrap_tenant, "bootstrap")
+            process.opens("bootstrap-key", install)  # once the records are: until then it is Unavailable as they are
         retriever = RetrieverClient(to_retriever)
         ask: Ask[search_pb2.Hit] = Ask(retriever, GeneratorClient(to_generator))
         endpoints = Endpoints(
@@ -82,7 +86,7 @@ async def serve(settings: GatewaySettings) -> None:
             Limits(settings.limits.unary_seconds, settings.limits.stream_seconds),
         )
         add_public_api(process.server, endpoints)
-        process.check("records", store.ping)
+        process.check("records", store.ping, RECORDS_LOGIN)
         rest = RestApi(endpoints, pages(process), version("ragmesh-gateway"))
         await process.serve_http(rest, settings.process.server.host, settings.rest_port, "RAGMESH_REST_PORT")
         await process.serve()

@@ -6,6 +6,7 @@ import gc
 import os
 import secrets
 import socket
+from functools import partial
 
 from ragmesh.ingestor.v1 import ingestor_pb2, ingestor_pb2_grpc
 from ragmesh_backends.blobs import layout as blobs_layout
@@ -14,8 +15,9 @@ from ragmesh_backends.embeddings import weights
 from ragmesh_backends.embeddings.open import open_embedder
 from ragmesh_backends.queues.redis_jobs import RedisJobs
 from ragmesh_backends.records.open import open_records
-from ragmesh_backends.redis import layout as redis_layout
-from ragmesh_backends.redis.client import connect, connect_blocking, require_durable
+from ragmesh_backends.redis.client import connect, connect_blocking
+from ragmesh_backends.redis.layout import look_at_state
+from ragmesh_backends.store_settings import RECORDS_LOGIN, STATE_LOGIN, VECTORS_LOGIN
 from ragmesh_backends.vectors.milvus import MilvusVectors
 from ragmesh_backends.visibility.redis_visibility import RedisVisibility
 from ragmesh_ingestor.adapters.frames import ChildSettings
@@ -45,12 +47,13 @@ async def serve(settings: IngestorSettings) -> None:
     """Serve ingestor.v1 and work on its queue."""
     async with Process("ingestor", settings.process, grpc_port=settings.grpc_port, services=(SERVICE,)) as process:
         guards = [process.guard(role, settings.records.url) for role in ("records", "graph")]
-        store = await process.enter(await open_records(settings.records, guards))
+        store = await process.enter(await open_records(settings.records, guards, awaited=False))
+        process.opens("records", store.look, *guards)
         records, graph = store.records, store.graph
         blobs = await ObjectBlobs.open(
             settings.blobs, process.guard("blobs", settings.blobs.s3_endpoint or settings.blobs.url)
         )
-        await blobs_layout.check_layout(blobs)
+        process.opens("blobs", partial(blobs_layout.open_layout, blobs, wait_seconds=blobs_layout.LOOK_SECONDS))
         vectors = MilvusVectors(
             settings.vectors.url,
             timeout_seconds=settings.vectors.timeout_seconds,
@@ -62,9 +65,8 @@ async def serve(settings: IngestorSettings) -> None:
         state, blocking = connect(settings.state.url), connect_blocking(settings.state.url)
         process.closing(state, state.aclose)
         process.closing(blocking, blocking.aclose)
-        await require_durable(state)
-        await redis_layout.open_layout(state)
         of_state = process.guard("state", settings.state.url)
+        process.opens("state", partial(look_at_state, state, durable=True), of_state)
         visibility, queue = RedisVisibility(state, guard=of_state), RedisJobs(state, blocking, guard=of_state)
         of_embeddings = process.guard("embeddings", settings.embedding.url)
         embedder = await open_embedder(settings.embedding, of_embeddings, Retry("embeddings"))
@@ -94,9 +96,9 @@ async def serve(settings: IngestorSettings) -> None:
         gc.collect()
         gc.freeze()
         process.drain_beside_calls("worker.drain", lambda: worker.drain(settings.process.server.grace_seconds))
-        process.check("vectors", vectors.ping)
-        process.check("records", store.ping)
-        process.check("state", queue.ping)
+        process.check("vectors", vectors.ping, VECTORS_LOGIN)
+        process.check("records", store.ping, RECORDS_LOGIN)
+        process.check("state", queue.ping, STATE_LOGIN)
         process.check("blobs", blobs.ping)
         await process.serve()
 

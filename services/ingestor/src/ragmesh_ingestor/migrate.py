@@ -27,6 +27,7 @@ from ragmesh_backends.store_settings import BlobsSettings, RecordsSettings, Stat
 from ragmesh_backends.vectors.inspection import found_indexes
 from ragmesh_ingestor.settings import StoresSettings, stores_from
 from ragmesh_servicekit.errors import FailedPrecondition, MeshError, Unavailable
+from ragmesh_servicekit.opening import refuses_login
 from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.settings import SettingsError
 
@@ -115,13 +116,14 @@ async def _alone(step: Awaitable[str]) -> list[str | MeshError]:
 
 
 async def _answered(ask: Callable[[], Awaitable[T]], wait_seconds: float) -> T:
-    """The reply, as soon as there is one. Raises the last Unavailable when there is none within wait_seconds."""
+    """The reply, as soon as there is one. Raises the last Unavailable when there is none within wait_seconds,
+    or at once when it refuses the login."""
     give_up_at = asyncio.get_running_loop().time() + wait_seconds
     while True:
         try:
             return await ask()
-        except Unavailable:
-            if asyncio.get_running_loop().time() > give_up_at:
+        except Unavailable as error:
+            if refuses_login(error) or asyncio.get_running_loop().time() > give_up_at:
                 raise
         await asyncio.sleep(PAUSE_SECONDS)
 
@@ -156,4 +158,4 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
             sys.stdout.write(f"{each}\n")
     if not failures:
         return 0
-    return MENDABLE if all(isinstance(each, Unavailable) for each in failures) else FUTILE
+    return MENDABLE if all(isinstance(each, Unavailable) and not refuses_login(each) for each in failures) else FUTILE

@@ -19,6 +19,8 @@ LAYOUT = 1
 """Goes up when blobs move or change their form; what is written by an older layout is brought forward here."""
 
 RETRY_SECONDS = 0.5
+LOOK_SECONDS = 5.0
+"""The longest wait of one attempt, for who repeats it."""
 
 
 class Blobs(Protocol):
@@ -43,15 +45,6 @@ async def open_layout(blobs: Blobs, *, wait_seconds: float = 30.0) -> None:
         raise Unavailable.dependency("blobs", f"the blobs store did not answer within {wait_seconds:g} s") from error
 
 
-async def check_layout(blobs: Blobs, *, wait_seconds: float = 5.0) -> None:
-    """As open_layout, for a process that serves without the store as well: one that does not answer is logged, and no
-    error."""
-    try:
-        await open_layout(blobs, wait_seconds=wait_seconds)
-    except Unavailable as error:
-        log.warning("blobs.layout_unknown", message=error.message)
-
-
 async def _mark(blobs: Blobs) -> None:
     while True:
         try:
@@ -59,7 +52,7 @@ async def _mark(blobs: Blobs) -> None:
                 await blobs.put(KEY, f"{LAYOUT}\n".encode())
             return
         except Unavailable as error:
-            log.info("blobs.waiting", message=error.message)
+            log.debug("blobs.waiting", message=error.message)
         await asyncio.sleep(RETRY_SECONDS)
 
 

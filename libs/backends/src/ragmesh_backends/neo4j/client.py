@@ -21,13 +21,14 @@ from urllib.parse import urlsplit
 
 import structlog
 from neo4j import READ_ACCESS, WRITE_ACCESS, AsyncDriver, AsyncGraphDatabase, AsyncSession
-from neo4j.exceptions import AuthError, ConfigurationError, ServiceUnavailable
+from neo4j.exceptions import ConfigurationError, ServiceUnavailable
 
 from ragmesh_backends.neo4j.faults import Contended, from_driver, translate
 from ragmesh_backends.neo4j.schema import Schema, migrate
 from ragmesh_backends.neo4j.transaction import Transaction, rows
 from ragmesh_servicekit.deadline import within
 from ragmesh_servicekit.errors import FailedPrecondition, InvalidArgument, Unavailable
+from ragmesh_servicekit.opening import refuses_login
 from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
@@ -58,18 +59,47 @@ _ADDRESSES = "a Neo4j address is `bolt://host:port`, or `bolt+s://host:port` wit
 
 
 class Neo4j:
-    """The server behind the record, key and graph stores. Made by `open`, closed by `close` or `async with`.
+    """The server behind the record, key and graph stores. Made by `connect` or `open`, closed by `close` or
+    `async with`.
 
     Errors of `read` and `write`: whatever the function raises; Unavailable naming the role when the server is down,
     hung, refuses the password or too much waits; DeadlineExceeded; Internal for a wrong statement.
     """
 
-    def __init__(self, driver: AsyncDriver, endpoint: str, database: str | None, guards: Sequence[Guard]) -> None:
+    def __init__(
+        self,
+        driver: AsyncDriver,
+        endpoint: str,
+        database: str | None,
+        guards: Sequence[Guard],
+        schemas: Sequence[Schema] = (),
+    ) -> None:
         self._driver = driver
         self._endpoint = endpoint
         self._database = database
+        self._schemas = schemas
         self._guards = {guard.name: guard for guard in guards}
         self._closed = False
+
+    @classmethod
+    def connect(
+        cls,
+        uri: str,
+        user: str,
+        password: str,
+        schemas: Sequence[Schema],
+        *,
+        database: str | None = None,
+        guards: Sequence[Guard] = (),
+        max_connections: int = 32,
+    ) -> Self:
+        """A client that has asked nothing yet: who uses it calls `look` first.
+
+        uri: `bolt://host:port`, `bolt+s://...` with TLS; without user and password. database: None is the server's
+        default. guards: one for each role that calls will name; a role without one gets a plain one.
+        Raises InvalidArgument for another kind of address.
+        """
+        return cls(_driver(uri, user, password, max_connections), urlsplit(uri).netloc, database, guards, schemas)
 
     @classmethod
     async def open(
@@ -84,21 +114,34 @@ class Neo4j:
         max_connections: int = 32,
         wait_seconds: float = 30.0,
     ) -> Self:
-        """Connect, wait for a server that is still starting, and bring its constraints and indexes forward.
+        """As `connect`, then wait for a server that is still starting, and look at it.
 
-        uri: `bolt://host:port`, `bolt+s://...` with TLS; without user and password. database: None is the server's
-        default. guards: one for each role that calls will name; a role without one gets a plain one.
-        Raises InvalidArgument for another kind of address, FailedPrecondition when the store is newer than this program
-        or refuses the password, Unavailable when there is no answer within wait_seconds.
+        Raises as both, FailedPrecondition when it refuses the password, and Unavailable when there is no answer within
+        wait_seconds.
         """
-        client = cls(_driver(uri, user, password, max_connections), urlsplit(uri).netloc, database, guards)
+        client = cls.connect(
+            uri, user, password, schemas, database=database, guards=guards, max_connections=max_connections
+        )
         try:
-            await _reach(client._driver, wait_seconds)
-            await migrate(client, schemas)
+            await _reach(client, wait_seconds)
         except BaseException:
             await client.close()
             raise
         return client
+
+    async def look(self, *, cap_seconds: float = CONNECT_SECONDS) -> None:
+        """One attempt to reach the server and to bring its constraints and indexes forward; bears repetition.
+
+        cap_seconds: for the connection. Raises FailedPrecondition when the store is newer than this program,
+        Unavailable when it does not answer or refuses the password. Not through the guards, which may be held.
+        """
+        try:
+            async with asyncio.timeout(cap_seconds):
+                await self._driver.verify_connectivity()
+        except Exception as error:
+            # Nothing but the driver's work: a name that is not resolved is a ValueError of its, for example.
+            raise translate(error, "records") if from_driver(error) else Unavailable.dependency("records") from error
+        await migrate(Neo4j(self._driver, self._endpoint, self._database, ()), self._schemas)
 
     async def write(self, work: Work[T], *, role: str = "records", cap_seconds: float = CALL_SECONDS) -> T:
         """Run a function as one transaction and return its value once it is on disk.
@@ -214,22 +257,20 @@ def _driver(uri: str, user: str, password: str, max_connections: int) -> AsyncDr
         raise InvalidArgument(_ADDRESSES) from error
 
 
-async def _reach(driver: AsyncDriver, wait_seconds: float) -> None:
-    """Wait for a server that is still starting. Not through a guard: its breaker would open meanwhile."""
+async def _reach(client: Neo4j, wait_seconds: float) -> None:
+    """Look until a server that is still starting answers."""
     give_up_at = time.monotonic() + wait_seconds
     told = False
     while True:
         try:
-            async with asyncio.timeout(max(0.001, min(CONNECT_SECONDS, give_up_at - time.monotonic()))):
-                await driver.verify_connectivity()
+            await client.look(cap_seconds=max(0.001, min(CONNECT_SECONDS, give_up_at - time.monotonic())))
             return
-        except Exception as error:
-            failure = translate(error, "records")
-            if isinstance(error, AuthError):
-                raise FailedPrecondition(failure.message) from error
-            if not isinstance(failure, Unavailable) or time.monotonic() + _START_PAUSE_SECONDS > give_up_at:
-                raise failure from error
+        except Unavailable as error:
+            if refuses_login(error):
+                raise FailedPrecondition(error.message) from error
+            if time.monotonic() + _START_PAUSE_SECONDS > give_up_at:
+                raise
             if not told:
-                log.info("neo4j.waiting", message=failure.message)
+                log.info("neo4j.waiting", message=error.message)
             told = True
         await asyncio.sleep(_START_PAUSE_SECONDS)

@@ -50,6 +50,18 @@ _ENDED = frozenset(
 """The server has ended the transaction, which took longer than it was given, or because it shuts down."""
 
 
+_LOGIN_LATER = frozenset(
+    {
+        "Neo.ClientError.Security.AuthenticationRateLimit",
+        "Neo.ClientError.Security.AuthorizationExpired",
+        "Neo.TransientError.Security.AuthProviderFailed",
+        "Neo.ClientError.Security.AuthProviderTimeout",
+        "Neo.ClientError.Security.AuthProviderFailed",
+    }
+)
+"""Says nothing against this login: the first comes to the right password too, after others have tried wrong ones."""
+
+
 class Contended(Aborted):
     """The transaction lost to another one and was undone; the client repeats it. Says nothing against the server."""
 
@@ -81,6 +93,9 @@ def translate(error: Exception, role: str) -> MeshError:
 
 def _answered(error: Neo4jError, role: str) -> MeshError:
     code = error.code or ""
+    if code in _LOGIN_LATER:
+        log.warning("neo4j.not_now", dependency=role, code=code)
+        return Unavailable.dependency(role)
     if isinstance(error, AuthError) or code.startswith("Neo.ClientError.Security."):
         log.error("neo4j.refused", dependency=role, code=code)
         return _to_be_mended(role, "authentication", f"the {role} store refuses the user or the password of the mesh")

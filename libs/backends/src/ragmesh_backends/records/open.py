@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """ping raises Unavailable unless the store answers; close lets go of its connections."""
+    """ping raises Unavailable unless the store answers; close lets go of its connections. look: one attempt to make the
+    schema, for a store that was not awaited; see `Neo4j.look`. A file has been opened with all of that."""
 
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    look: Callable[[], Awaitable[None]]
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,8 +66,9 @@ class OpenedCopies(RecordStore):
     keys: SqliteKeys | Neo4jKeys
 
 
-async def open_records(settings: RecordsSettings, guards: Sequence[Guard] = ()) -> RecordStore:
-    """Open the store and bring its schema forward. guards: of the roles `records` and `graph`.
+async def open_records(settings: RecordsSettings, guards: Sequence[Guard] = (), *, awaited: bool = True) -> RecordStore:
+    """Open the store and bring its schema forward. guards: of the roles `records` and `graph`. awaited: False leaves a
+    server unasked, for a process that starts without it; the caller has `look` done, and holds the guards until then.
 
     Raises FailedPrecondition when a newer program wrote it or it refuses the password; Unavailable when it cannot be
     reached."""
@@ -74,29 +77,29 @@ async def open_records(settings: RecordsSettings, guards: Sequence[Guard] = ()) 
         from ragmesh_backends.records.neo4j import Neo4jRecords
         from ragmesh_backends.records.neo4j.schema import NEO4J_RECORDS_SCHEMA
 
-        client = await _neo4j(settings, [NEO4J_RECORDS_SCHEMA, NEO4J_GRAPH_SCHEMA], guards)
-        return RecordStore(client.ping, client.close, Neo4jRecords(client), Neo4jGraph(client))
+        client = await _neo4j(settings, [NEO4J_RECORDS_SCHEMA, NEO4J_GRAPH_SCHEMA], guards, awaited)
+        return RecordStore(client.ping, client.close, client.look, Neo4jRecords(client), Neo4jGraph(client))
     from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
     from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
     from ragmesh_backends.sqlite.database import Database
 
     database = await Database.open(settings.sqlite_path(), [RECORDS_SCHEMA, GRAPH_SCHEMA])
-    return RecordStore(database.ping, database.close, SqliteRecords(database), SqliteGraph(database))
+    return RecordStore(database.ping, database.close, _done, SqliteRecords(database), SqliteGraph(database))
 
 
-async def open_keys(settings: RecordsSettings, guards: Sequence[Guard] = ()) -> OpenedKeys:
+async def open_keys(settings: RecordsSettings, guards: Sequence[Guard] = (), *, awaited: bool = True) -> OpenedKeys:
     """As `open_records`, for the keys only."""
     if settings.is_neo4j():
         from ragmesh_backends.records.neo4j import Neo4jKeys
         from ragmesh_backends.records.neo4j.schema import NEO4J_KEYS_SCHEMA
 
-        client = await _neo4j(settings, [NEO4J_KEYS_SCHEMA], guards)
-        return OpenedKeys(client.ping, client.close, Neo4jKeys(client))
+        client = await _neo4j(settings, [NEO4J_KEYS_SCHEMA], guards, awaited)
+        return OpenedKeys(client.ping, client.close, client.look, Neo4jKeys(client))
     from ragmesh_backends.records.keys import KEYS_SCHEMA, SqliteKeys
     from ragmesh_backends.sqlite.database import Database
 
     database = await Database.open(settings.sqlite_path(), [KEYS_SCHEMA])
-    return OpenedKeys(database.ping, database.close, SqliteKeys(database))
+    return OpenedKeys(database.ping, database.close, _done, SqliteKeys(database))
 
 
 async def open_copies(settings: RecordsSettings, guards: Sequence[Guard] = ()) -> OpenedCopies:
@@ -107,9 +110,11 @@ async def open_copies(settings: RecordsSettings, guards: Sequence[Guard] = ()) -
         from ragmesh_backends.records.neo4j.copies import Neo4jCopies
         from ragmesh_backends.records.neo4j.schema import NEO4J_KEYS_SCHEMA, NEO4J_RECORDS_SCHEMA
 
-        client = await _neo4j(settings, [NEO4J_RECORDS_SCHEMA, NEO4J_GRAPH_SCHEMA, NEO4J_KEYS_SCHEMA], guards)
+        client = await _neo4j(settings, [NEO4J_RECORDS_SCHEMA, NEO4J_GRAPH_SCHEMA, NEO4J_KEYS_SCHEMA], guards, True)
         records, graph = Neo4jRecords(client), Neo4jGraph(client)
-        return OpenedCopies(client.ping, client.close, records, graph, Neo4jCopies(client), Neo4jKeys(client))
+        return OpenedCopies(
+            client.ping, client.close, client.look, records, graph, Neo4jCopies(client), Neo4jKeys(client)
+        )
     from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA, SqliteGraph
     from ragmesh_backends.records.keys import KEYS_SCHEMA, SqliteKeys
     from ragmesh_backends.records.sqlite import RECORDS_SCHEMA, SqliteRecords
@@ -120,6 +125,7 @@ async def open_copies(settings: RecordsSettings, guards: Sequence[Guard] = ()) -
     return OpenedCopies(
         database.ping,
         database.close,
+        _done,
         SqliteRecords(database),
         SqliteGraph(database),
         SqliteCopies(database),
@@ -127,10 +133,14 @@ async def open_copies(settings: RecordsSettings, guards: Sequence[Guard] = ()) -
     )
 
 
-async def _neo4j(settings: RecordsSettings, schemas: Sequence[Schema], guards: Sequence[Guard]) -> Neo4j:
+async def _neo4j(settings: RecordsSettings, schemas: Sequence[Schema], guards: Sequence[Guard], awaited: bool) -> Neo4j:
     from ragmesh_backends.neo4j.client import Neo4j
 
-    user = settings.user if settings.password else ""
-    return await Neo4j.open(
-        settings.url, user, settings.password, schemas, database=settings.database or None, guards=guards
-    )
+    user, database = settings.user if settings.password else "", settings.database or None
+    if awaited:
+        return await Neo4j.open(settings.url, user, settings.password, schemas, database=database, guards=guards)
+    return Neo4j.connect(settings.url, user, settings.password, schemas, database=database, guards=guards)
+
+
+async def _done() -> None:
+    """Nothing is left to do."""

@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from ragmesh_servicekit.errors import FailedPrecondition, Internal, InvalidArgument, Reason, Unavailable
+from ragmesh_servicekit.opening import refuses_login
 from ragmesh_servicekit.resilience.guard import Guard
 
 log = structlog.get_logger()
@@ -35,15 +36,21 @@ SOCKET_SECONDS = 5.0
 MAX_BLOCK_SECONDS = 20.0
 """The longest that a blocking read may be asked to wait."""
 
+LOGIN_SECONDS = 2.0
+"""For a look whether a store takes the login; one that takes longer counts as away."""
+
 POOL_WAIT_SECONDS = 2.0
 """For a free connection, before the caller is refused as overloaded."""
 
-_NOT_NOW = re.compile(r"\b(MISCONF|NOREPLICAS|MASTERDOWN|LOADING|BUSY|UNKILLABLE|READONLY|OOM|NOAUTH)\b")
+_NOT_NOW = re.compile(r"\b(MISCONF|NOREPLICAS|MASTERDOWN|LOADING|BUSY|UNKILLABLE|READONLY|OOM)\b")
 """Refusals that say something of the server's state and not of the command: full disk, replicas missing, and so on.
 One that a script ran into has the script's words around it."""
 
 _NO_WRITES = re.compile(r"\b(MISCONF|NOREPLICAS|READONLY|OOM)\b")
 """Of those, the ones of a server that still answers reads."""
+
+_NO_LOGIN = re.compile(r"\b(NOAUTH|WRONGPASS)\b")
+_NO_PERMISSION = re.compile(r"\bNOPERM\b")
 
 _DOWN = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterDownError, exceptions.TryAgainError)
 _WRITES_REFUSED = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
@@ -114,6 +121,12 @@ def _translated(name: str, error: RedisError) -> Unavailable | Internal:
     if isinstance(error, exceptions.InvalidResponse):  # what answers there does not speak as Redis does
         log.error("redis.rubbish", dependency=name, error=text[:200])
         return Unavailable.dependency(name)
+    # To the driver a ConnectionError, and one of the opening of a connection is inside another.
+    login = (error, error.__cause__, error.__context__)
+    if any(isinstance(each, exceptions.AuthenticationError) for each in login) or _NO_LOGIN.search(text):
+        return _refusal(name, "authentication", f"the {name} store refuses the user or the password of the mesh")
+    if isinstance(error, exceptions.NoPermissionError) or _NO_PERMISSION.search(text):
+        return _refusal(name, "permission", f"the {name} store does not permit the mesh's user what it needs")
     if isinstance(error, _DOWN):
         return Unavailable.dependency(name)
     if isinstance(error, _WRITES_REFUSED) or _NOT_NOW.search(text):
@@ -126,11 +139,28 @@ def _translated(name: str, error: RedisError) -> Unavailable | Internal:
     return Internal(f"the {name} store refused a command that the mesh should not have sent")
 
 
+def _refusal(name: str, cause: str, sentence: str) -> Unavailable:
+    """It answers, and refuses until its operator has changed something: no breaker opens for that."""
+    log.error("redis.refused", dependency=name, cause=cause)  # its text may hold the user
+    return Unavailable.dependency(name, sentence, cause=cause)
+
+
+async def require_login(client: Redis, guard: Guard, setting: str, *, cap_seconds: float = LOGIN_SECONDS) -> None:
+    """For a store that a process serves without, and starts without: raises FailedPrecondition naming the setting when
+    it answers now and refuses this process. One that does not answer is no error."""
+    try:
+        async with bounded(guard, guard.name, cap_seconds, probe=True):
+            await client.ping()
+    except Unavailable as error:
+        if refuses_login(error):
+            raise FailedPrecondition(f"{error.message}; see {setting}") from error
+
+
 async def require_durable(client: Redis, *, name: str = "queue", wait_seconds: float = 30.0) -> None:
     """Refuse a Redis that may lose what it has acknowledged; waits for one that is still starting.
 
     Raises FailedPrecondition when it keeps no append-only file or evicts keys when it is full, Unavailable when it
-    does not answer within wait_seconds."""
+    does not answer within wait_seconds, or refuses the login."""
     guard = Guard(name)  # without a breaker, which would open while the server starts
     try:
         async with asyncio.timeout(wait_seconds):
@@ -152,13 +182,15 @@ async def require_durable(client: Redis, *, name: str = "queue", wait_seconds: f
 
 
 async def _durability(client: Redis, guard: Guard) -> tuple[dict[str, Any], dict[str, Any]]:
-    """INFO rather than CONFIG GET, which managed servers forbid."""
+    """INFO rather than CONFIG GET, which managed servers forbid. Raises Unavailable for a refused login."""
     while True:
         try:
             async with bounded(guard, guard.name, SOCKET_SECONDS):
                 return await client.info("persistence"), await client.info("memory")
         except Unavailable as error:
-            log.info("redis.waiting", dependency=guard.name, message=error.message)
+            if refuses_login(error):
+                raise
+            log.debug("redis.waiting", dependency=guard.name, message=error.message)
         await asyncio.sleep(0.5)
 
 

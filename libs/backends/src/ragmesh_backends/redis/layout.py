@@ -13,9 +13,10 @@ from collections.abc import Sequence
 import structlog
 from redis.asyncio import Redis
 
-from ragmesh_backends.redis.client import SOCKET_SECONDS, bounded
+from ragmesh_backends.redis.client import SOCKET_SECONDS, bounded, require_durable
 from ragmesh_backends.redis.script import Script
 from ragmesh_servicekit.errors import FailedPrecondition, Unavailable
+from ragmesh_servicekit.opening import refuses_login
 from ragmesh_servicekit.resilience.guard import Guard
 
 log = structlog.get_logger()
@@ -28,6 +29,8 @@ STEPS: tuple[str, ...] = ()
 repetition: a store that lost its data while processes wrote on has data of the newest layout and no number."""
 
 RETRY_SECONDS = 0.5
+LOOK_SECONDS = 2.0
+"""The longest wait of one attempt, for who repeats it."""
 
 _OPEN = """
 local newest = tonumber(ARGV[1])
@@ -49,10 +52,18 @@ async def open_layout(
     """Bring the store forward to the layout that this program knows; waits for one that is still starting.
 
     client: with decoded replies. name: the dependency's role. Raises FailedPrecondition when a newer program wrote the
-    store, which then is unchanged; Unavailable when it does not answer within wait_seconds.
+    store, which then is unchanged; Unavailable when it does not answer within wait_seconds, or refuses the login.
     """
     newest = FIRST + len(steps)
     _require_known(await _answered(client, _script(steps), newest, name, wait_seconds), newest)
+
+
+async def look_at_state(client: Redis, *, durable: bool) -> None:
+    """One attempt to bring the Redis for state forward, for a process that repeats it until the store answers. durable:
+    whether it must keep what it acknowledges. Raises as open_layout and require_durable."""
+    if durable:
+        await require_durable(client, name="state", wait_seconds=LOOK_SECONDS)
+    await open_layout(client, wait_seconds=LOOK_SECONDS)
 
 
 async def require_known_layout(client: Redis, *, name: str = "state", steps: Sequence[str] = STEPS) -> int | None:
@@ -63,15 +74,6 @@ async def require_known_layout(client: Redis, *, name: str = "state", steps: Seq
         return None
     _require_known(int(text), FIRST + len(steps))
     return int(text)
-
-
-async def check_layout(client: Redis, *, name: str = "state", wait_seconds: float = 5.0) -> None:
-    """As open_layout, for a process that serves without the store as well: one that does not answer is logged, and no
-    error."""
-    try:
-        await open_layout(client, name=name, wait_seconds=wait_seconds)
-    except Unavailable as error:
-        log.warning("redis.layout_unknown", dependency=name, message=error.message)
 
 
 def _require_known(found: int, newest: int) -> None:
@@ -97,7 +99,9 @@ async def _answered(client: Redis, script: Script, newest: int, name: str, wait_
                     async with bounded(guard, name, SOCKET_SECONDS):
                         return int(await script.run(client, KEY, newest))
                 except Unavailable as error:
-                    log.info("redis.waiting", dependency=name, message=error.message)
+                    if refuses_login(error):
+                        raise
+                    log.debug("redis.waiting", dependency=name, message=error.message)
                 await asyncio.sleep(RETRY_SECONDS)
     except TimeoutError as error:
         raise Unavailable.dependency(name, f"the {name} store did not answer within {wait_seconds:g} s") from error

@@ -30,6 +30,9 @@ _COLLECTION_NOT_FOUND = 100
 _NOT_LOADED = (101, 103, 106)
 _BUSY = (1, 2, 3, 4, 8)
 """Service not ready, unavailable, out of memory, too many requests, rate limit."""
+_NOT_AUTHENTICATED, _NOT_PERMITTED = 1400, 1401
+_LOGINS = {grpc.StatusCode.UNAUTHENTICATED: "authentication", grpc.StatusCode.PERMISSION_DENIED: "permission"}
+"""A wrong token is refused by a server's interceptors, so it is a status of gRPC."""
 _SEGMENT_CORE = range(2000, 2100)
 """Faults of the store's C++ core: not ours, and the other legs of a search do not share them."""
 
@@ -54,9 +57,20 @@ class StoreRefused(Exception):
     def translated(self) -> MeshError:
         """What the caller is told. The reason stays in the log: it names internals."""
         log.error("vectors.refused", method=self.method, code=self.code, reason=self.reason[:300])
+        if self.code in (_NOT_AUTHENTICATED, _NOT_PERMITTED):
+            return _refusal("authentication" if self.code == _NOT_AUTHENTICATED else "permission")
         if self.retriable or self.code in _BUSY or self.code in _SEGMENT_CORE:
             return Unavailable.dependency(DEPENDENCY)
         return Internal("the vector store refused a call that the mesh should not have made")
+
+
+def _refusal(cause: str) -> Unavailable:
+    """It answers, and refuses until its operator has changed something: no breaker opens for that."""
+    if cause == "authentication":
+        return Unavailable.dependency(DEPENDENCY, "the vectors store refuses the token of the mesh", cause=cause)
+    return Unavailable.dependency(
+        DEPENDENCY, "the vectors store does not permit the mesh's user what it needs", cause=cause
+    )
 
 
 def absent() -> NotFound:
@@ -127,6 +141,8 @@ class MilvusConnection:
             log.warning("vectors.unreachable", method=method, code=error.code().name)
             if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED):
                 raise Internal("the vector store does not know a call that the mesh makes") from error
+            if error.code() in _LOGINS:
+                raise _refusal(_LOGINS[error.code()]) from error
             raise Unavailable.dependency(DEPENDENCY) from error
         except grpc.aio.UsageError as error:  # closed under our feet
             raise Unavailable.dependency(DEPENDENCY) from error

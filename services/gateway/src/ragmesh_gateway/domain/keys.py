@@ -140,6 +140,7 @@ class Keys:
         except AlreadyExists:  # another replica was quicker, or the id is another key's
             if not await self._holds(record):
                 raise
+        self._ring.forget(record.key_id)  # it may have been asked for before
 
     async def _holds(self, record: KeyRecord) -> bool:
         try:
