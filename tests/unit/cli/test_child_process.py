@@ -27,6 +27,12 @@ async def test_what_the_operator_must_mend_is_told_in_the_childs_own_sentence(tm
     )
 
 
+async def test_what_the_operator_must_mend_is_told_without_the_log_around_it(tmp_path: Path) -> None:
+    lines = ['{"event": "neo4j.refused"}', "the records store refuses", '{"event": "late"}', "I1121 15:27:03.12 4 x] y"]
+    program = f"import sys; print({chr(10).join(lines)!r}); sys.exit(2)"
+    assert await ended(tmp_path / "child.log", program) == "gateway-1: the records store refuses"
+
+
 async def test_a_fault_is_told_by_its_event_and_its_last_line_not_by_a_traceback(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
     event = json.dumps({"event": "process.failed", "exception": "Traceback\n  File x\nValueError: no"})

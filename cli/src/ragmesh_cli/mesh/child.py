@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -17,6 +18,9 @@ from ragmesh_cli.failure import Failure
 _PR_SET_PDEATHSIG = 1
 OPERATOR_MUST_MEND = 2
 """The exit code of ragmesh_servicekit.process for a wrong setting or a taken port."""
+
+_LOGGED = re.compile(r"\{|[IWEF]\d{4} ")
+"""The begin of a line that is an event, or gRPC's."""
 
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
 """A log larger than this at start is kept once as `.old`."""
@@ -103,9 +107,11 @@ class Child:
     def why_it_ended(self, code: int) -> str:
         """One line: how it ended and what it said of the reason. Exit code 2 is how a service says that the operator
         must mend something; then its own sentences are all there is to say."""
-        said = [line for line in map(_plain, self._output()) if line]
+        output = self._output()
+        said = [line for line in map(_plain, output) if line]
         if code == OPERATOR_MUST_MEND and said:
-            return f"{self.name}: {'; '.join(dict.fromkeys(said[-3:]))}"
+            own = [line.strip() for line in output if line.strip() and not _LOGGED.match(line)]
+            return f"{self.name}: {'; '.join(dict.fromkeys((own or said)[-3:]))}"
         last = f": {said[-1][:300]}" if said and code >= 0 else ""
         return f"{self.name} {describe_exit(code)}{last} (log: {self.log_path})"
 
