@@ -31,13 +31,13 @@ async def mesh(tmp_path: Path, milvus: str) -> AsyncIterator[StoredMesh]:
         yield made
 
 
-async def started(mesh: StoredMesh, *arguments: str) -> asyncio.subprocess.Process:
+async def started(mesh: StoredMesh, *arguments: str, module: str = "ragmesh_cli") -> asyncio.subprocess.Process:
     """The command line without a home that it could use, and with the mesh's secrets in files as in a Pod."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAGMESH_")}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "ragmesh_cli",
+        module,
         *arguments,
         env={**clean, **mesh.environ, "RAGMESH_HOME": "/proc/no/home", "HOME": "/proc/no/home"},
         stdout=asyncio.subprocess.PIPE,
@@ -106,14 +106,15 @@ async def test_whatever_is_refused_is_one_line_with_its_cause(mesh: StoredMesh, 
     assert file.read_bytes() == data  # what was there stays, until another is whole
 
 
+@pytest.mark.parametrize("module", ["ragmesh_cli", "ragmesh_ingestor.backup"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_a_signal_ends_a_backup_and_leaves_no_file(
-    mesh: StoredMesh, tmp_path: Path, number: signal.Signals, code: int
+    mesh: StoredMesh, tmp_path: Path, number: signal.Signals, code: int, module: str
 ) -> None:
     await mesh.create("docs")
     for document in range(40):
         await mesh.put("docs", f"Light {document}", "\n".join(f"Line {n} of {document}" for n in range(40)))
-    process = await started(mesh, "backup", str(tmp_path / "b.tar"))
+    process = await started(mesh, "backup", str(tmp_path / "b.tar"), module=module)
     async with asyncio.timeout(30):
         while not names_in(tmp_path) - {"stores"}:  # noqa: ASYNC110 - nothing tells when another process makes a file
             await asyncio.sleep(0.002)

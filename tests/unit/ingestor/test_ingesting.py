@@ -6,10 +6,12 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from ragmesh_backends.model.collection import Collection
 from ragmesh_backends.model.document import DocumentState, DocumentVersion
 from ragmesh_backends.model.job import Job, JobState
+from ragmesh_backends.records.sqlite.copies import SqliteCopies
 from ragmesh_ingestor.domain import sweeper
 from ragmesh_ingestor.domain.submit import DocumentInput
 from ragmesh_ingestor.domain.sweeper import Sweeper, SweeperSettings
@@ -298,6 +300,22 @@ async def test_more_lost_jobs_than_a_page_holds_are_queued_again_in_one_round(
         SweeperSettings(pending_seconds=0.0, reconciling_seconds=0.0),
     )  # fmt: skip
     assert [await hurried.reconcile() for _ in range(4)] == [3, 3, 1, 0]  # the next round begins where one has ended
+
+
+async def test_what_a_killed_restore_has_left_is_named_from_time_to_time(mesh: SmallMesh, docs: Collection) -> None:
+    copies = SqliteCopies(mesh.records._database)
+    staged = replace(docs, collection_id="restored", index=replace(docs.index, name="c_staged"))
+    await copies.stage(staged)
+    settings = SweeperSettings(grace_seconds=0.0, staged_seconds=0.0)
+    stores = (mesh.records, mesh.vectors, mesh.graph, mesh.visibility, mesh.blobs, mesh.queue)
+    with structlog.testing.capture_logs() as logs:
+        await Sweeper(*stores, settings).sweep()
+        await Sweeper(*stores, replace(settings, staged_seconds=3600.0)).sweep()
+        assert await copies.staged("acme") == [staged.index]
+        await copies.publish([staged.index], [], replace=False)
+        await Sweeper(*stores, settings).sweep()
+    named = [log for log in logs if log["event"] == "restore.unfinished"]
+    assert named == [{"event": "restore.unfinished", "log_level": "warning", "tenant": "acme", "index": "c_staged"}]
 
 
 async def test_a_collection_that_exists_is_not_made_again(mesh: SmallMesh, docs: Collection) -> None:

@@ -7,8 +7,8 @@ from ragmesh_backends.records.clock import to_microseconds
 
 
 def pending_place(after: VersionRecord | None) -> tuple[int, str, str, str, int]:
-    """The place of a version in the listing of pending ones: when it changed (microseconds), tenant, index, document and
-    number; None: before the first."""
+    """The place of a version in the listing of pending ones: its last change (microseconds), tenant, index, document
+    and number. None: before the first."""
     if after is None:
         return (0, "", "", "", 0)
     index = after.index

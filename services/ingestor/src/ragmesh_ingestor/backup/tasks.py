@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ragmesh_ingestor.backup.archive import ArchiveReader, ArchiveWriter, Manifest
 from ragmesh_ingestor.backup.checking import Tell, check
 from ragmesh_ingestor.backup.copying import Backup
+from ragmesh_ingestor.backup.replacing import replacing
 from ragmesh_ingestor.backup.restoring import Restore
 from ragmesh_ingestor.backup.stores import opened
 from ragmesh_servicekit.errors import AlreadyExists, FailedPrecondition
@@ -37,7 +36,7 @@ async def back_up(
     if not overwrite and await asyncio.to_thread(path.exists):
         raise AlreadyExists(f"{path} exists already: name another file, or use --overwrite")
     async with opened(environ, existing=True) as stores:
-        with _replacing(path) as (file, temporary):
+        with replacing(path) as (file, temporary):
             manifest = Manifest(tenant, datetime.now(UTC).isoformat())
             writer = ArchiveWriter(file, manifest, version(DISTRIBUTION))
             await Backup(stores, writer, tell).run()
@@ -103,22 +102,3 @@ def _require_collections(manifest: Manifest) -> None:
         f"{whose} no collection and {manifest.keys or 'no'} key{'' if manifest.keys == 1 else 's'}: see whether these "
         "are the right stores and the right tenant; with --allow-empty they are backed up all the same"
     )
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
-    """A file beside `path`, for its owner only, that takes its name when all went well and is removed otherwise."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file, temporary
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

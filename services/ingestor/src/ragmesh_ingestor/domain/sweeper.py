@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from ragmesh_backends.model.collection import DroppedIndex, IndexRef
+from ragmesh_backends.model.copies import STAGED_AT
 from ragmesh_backends.model.document import DocumentVersion, RetiredVersion, VersionRecord
 from ragmesh_backends.model.job import JobSubmission
 from ragmesh_ingestor.domain.blob_keys import index_prefix
@@ -32,13 +33,15 @@ _PAGE = 200
 class SweeperSettings:
     """grace_seconds: age of a retired version whose rows are deleted; longer than any search. pending_seconds: age of
     a pending version whose job is looked for. interval_seconds: between two rounds. reconcile_seconds: between two
-    looks for lost jobs; each goes on with the next page until reconciling_seconds have passed."""
+    looks for lost jobs; each goes on with the next page until reconciling_seconds have passed. staged_seconds: after
+    which a restore that has not ended is named, and between two times that it is."""
 
     grace_seconds: float = 10.0
     pending_seconds: float = 30.0
     interval_seconds: float = 5.0
     reconcile_seconds: float = 30.0
     reconciling_seconds: float = 20.0
+    staged_seconds: float = 3600.0
 
 
 class Sweeper:
@@ -62,6 +65,7 @@ class Sweeper:
         self._queue = queue
         self._settings = settings or SweeperSettings()
         self._reconciled: VersionRecord | None = None
+        self._staged: dict[IndexRef, float] = {}
 
     async def run(self) -> None:
         """Sweep and reconcile until cancelled. A store that is down costs this round only."""
@@ -92,10 +96,22 @@ class Sweeper:
             if len(retired) < _PAGE:
                 break
         due = datetime.now(UTC) - timedelta(seconds=self._settings.grace_seconds)
-        for dropped in await self._records.list_dropped_indexes(_PAGE):
+        dropped_indexes = await self._records.list_dropped_indexes(_PAGE)
+        for dropped in dropped_indexes:
             if dropped.dropped_at <= due:
                 swept += await self._sweep_index(dropped)
+        self._name_staged([dropped for dropped in dropped_indexes if dropped.dropped_at == STAGED_AT])
         return swept
+
+    def _name_staged(self, staged: Sequence[DroppedIndex]) -> None:
+        """Tell once an hour of what a restore has begun long ago: it may still be running, or was killed and has left
+        rows and blobs until its tenant is restored again."""
+        now = asyncio.get_running_loop().time()
+        self._staged = {one.index: self._staged.get(one.index, now) for one in staged}
+        for index, since in self._staged.items():
+            if now - since >= self._settings.staged_seconds:
+                self._staged[index] = now
+                log.warning("restore.unfinished", tenant=index.tenant, index=index.name)
 
     async def reconcile(self) -> int:
         """Submit again what is pending and unknown to the queue; how many jobs that were. All of it, page by page,
