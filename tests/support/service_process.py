@@ -1,4 +1,5 @@
-"""One service of the mesh as a process of its own, whose start does not wait 30 s for stores that are away."""
+"""One service of the mesh as a process of its own, whose start does not wait 30 s for stores that are away, nor 5 s for
+those that refuse it."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ import sys
 from importlib import import_module
 from ragmesh_servicekit import process, starting
 starting.START_WAIT_SECONDS = float(sys.argv[2])
+starting.REFUSED_SECONDS = 0.5
 process.run(import_module(sys.argv[1]).main)
 """
 NOBODY = "127.0.0.1:1"

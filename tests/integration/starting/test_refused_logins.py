@@ -45,10 +45,12 @@ async def refused(process: ServiceProcess) -> str:
     return process.said
 
 
-@pytest.mark.parametrize("module", [RETRIEVER, INGESTOR])
 @pytest.mark.parametrize(
-    ("user", "password", "sentence"),
-    [("nobody", "wrong", "refuses the user or the password"), ("nobody", "right", "does not permit the mesh's user")],
+    ("module", "user", "password", "sentence"),
+    [
+        (RETRIEVER, "nobody", "wrong", "refuses the user or the password"),
+        (INGESTOR, "nobody", "right", "does not permit the mesh's user"),
+    ],
 )
 async def test_a_redis_for_state_that_refuses_the_login_ends_the_start(
     redis: RedisProcess, module: str, user: str, password: str, sentence: str, tmp_path: Path
@@ -85,8 +87,10 @@ async def milvus(code: grpc.StatusCode) -> AsyncIterator[str]:
         await server.stop(None)
 
 
-@pytest.mark.parametrize("module", [RETRIEVER, INGESTOR])
-@pytest.mark.parametrize("code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED])
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [(RETRIEVER, grpc.StatusCode.UNAUTHENTICATED), (INGESTOR, grpc.StatusCode.PERMISSION_DENIED)],
+)
 async def test_a_milvus_that_refuses_the_token_ends_the_start(
     module: str, code: grpc.StatusCode, tmp_path: Path
 ) -> None:
