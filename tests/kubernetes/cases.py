@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from kubernetes import certificates, scaling
-from kubernetes.harm import SETTLE_SECONDS, Harm
+from kubernetes.harm import CHANGED, SETTLE_SECONDS, Harm
 from kubernetes.house import COMPONENTS, House
 from reliability import judge
 from reliability.judge import Gate, Rule
@@ -107,7 +107,15 @@ CASES: tuple[Case, ...] = (
         0.0,
         180.0,
     ),
-    Case("rollback", "`helm rollback`", _once(Harm.rollback), (*UNNOTICED, judge.nothing_else_ends), 0.0, 180.0),
+    Case(
+        "rollback",
+        "`helm rollback` of everything",
+        _once(Harm.rollback),
+        (*UNNOTICED, judge.nothing_else_ends),
+        0.0,
+        180.0,
+        changes=CHANGED,
+    ),
     *(_killed(component) for component in COMPONENTS),
     *(_deleted(component) for component in COMPONENTS),
     Case(

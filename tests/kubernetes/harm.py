@@ -20,6 +20,9 @@ from kubernetes.house import COMPONENTS, RELEASE, House
 from support.faults import Fault
 
 BACK_SECONDS = 120.0
+CHANGED = {"telemetry.logLevel": "WARNING"}
+"""Values after which every pod is another."""
+
 SETTLE_SECONDS = 3.0
 """Undisturbed load at the begin of each case, and between one harm and the next."""
 
@@ -88,17 +91,29 @@ class Harm:
 
     def upgrade(self) -> None:
         """Every pod is another after it: their settings change."""
-        self.noted("release", "helm upgrade", lambda: self.house.upgrade({"telemetry.logLevel": "WARNING"}))
-        self._ended(*COMPONENTS)
+        self._replaced("helm upgrade", lambda: self.house.upgrade(CHANGED))
         self.notes.append(f"upgrade took {self.log[-1].gone - self.log[-1].at:.0f} s")
 
     def rollback(self) -> None:
+        """From CHANGED to what was before."""
+
         def back() -> None:
             helm("rollback", RELEASE, "-n", RELEASE, "--wait", "--timeout=300s")
 
-        self.noted("release", "helm rollback", back)
-        self._ended(*COMPONENTS)
+        self._replaced("helm rollback", back)
         self.notes.append(f"rollback took {self.log[-1].gone - self.log[-1].at:.0f} s")
+
+    def _replaced(self, act: str, do: Callable[[], object]) -> None:
+        """Until every pod is another, and those before have ended."""
+        before = {str(pod["metadata"]["name"]) for pod in self.house.pods()}
+
+        def replaced() -> None:
+            do()
+            self._rolled(*COMPONENTS)
+
+        self.noted("release", act, replaced)
+        left = before & {str(pod["metadata"]["name"]) for pod in self.house.pods()}
+        assert not left, f"{act} left {len(left)} pods as they were"
 
     # -- what is noticed -----------------------------------------------------------------------------
 
