@@ -16,7 +16,10 @@ from ragmesh_generator.domain.events import AnswerEvent, AnswerRequest, Citation
 from ragmesh_generator.domain.generate import Generate
 from ragmesh_generator.domain.prompt import PromptBuilder
 from ragmesh_servicekit.errors import Unavailable
+from ragmesh_servicekit.resilience.breaker import AsyncBreaker, BreakerPolicy
+from ragmesh_servicekit.resilience.guard import Guard
 from support.openai_server import OpenAIServer, Script
+from support.waiting import until
 
 REQUEST = AnswerRequest(
     "What makes the tides?", (Passage(1, "c1", "Tides", "The moon pulls on the sea. That pull makes two tides a day."),)
@@ -118,3 +121,39 @@ async def test_fifty_cancelled_at_any_moment_leave_no_task_and_no_connection(
             await asyncio.wait(left)
     async with asyncio.timeout(0.5):
         await asyncio.gather(*(seen.disconnected.wait() for seen in server.requests if not seen.complete))
+
+
+@pytest.fixture
+def breaker() -> AsyncBreaker:
+    return AsyncBreaker("model", "test", BreakerPolicy(open_seconds=0.05))
+
+
+@pytest.fixture
+async def guarded(server: OpenAIServer, breaker: AsyncBreaker) -> AsyncIterator[Generate]:
+    model = OpenAIChat(server.base_url, "key", "m", guard=Guard("model", "test", breaker=breaker))
+    counter = TokenEstimate()
+    yield Generate(model, prompts=PromptBuilder(counter), counter=counter, fallback=ExtractiveAnswerer())
+    await model.close()
+
+
+async def test_answers_of_a_model_that_is_back_close_its_breaker(
+    server: OpenAIServer, guarded: Generate, breaker: AsyncBreaker
+) -> None:
+    for _ in range(5):
+        server.queue(Script(status=500))
+        await read(guarded)
+    assert breaker.state == "open"
+    await until(lambda: breaker.retry_after_seconds == 0.0)
+    for _ in range(2):
+        assert not isinstance((await read(guarded))[0], Degraded)
+    assert breaker.state == "closed"
+
+
+async def test_failures_between_answers_are_not_failures_in_a_row(
+    server: OpenAIServer, guarded: Generate, breaker: AsyncBreaker
+) -> None:
+    for _ in range(7):
+        await read(guarded)
+        server.queue(Script(status=500))
+        await read(guarded)
+    assert breaker.state == "closed"

@@ -125,6 +125,8 @@ class OpenAIChat:
             span.end()
 
     async def _guarded(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        # Readers leave at Finished, so it is given out when the call has ended well for the guard, not before.
+        finished: Finished | None = None
         try:
             async with (
                 self._guard.watched(self._first_token_timeout_seconds / 2) as answering,
@@ -132,12 +134,17 @@ class OpenAIChat:
             ):
                 async for event in events:
                     answering.answered()
-                    yield event
+                    if isinstance(event, Finished):
+                        finished = event
+                    else:
+                        yield event
         except CallRefused as error:
             cause, sentence = "breaker_open", "has failed too often of late and is left alone for a while"
             if error.reason is Reason.OVERLOADED:
                 cause, sentence = "overloaded", "has too many calls of this process under way"
             raise _ERRORS.unavailable(cause, sentence, retry_after_seconds=error.retry_after_seconds) from error
+        if finished is not None:
+            yield finished
 
     async def _events(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         waits = _Waits(self._timeout_seconds, self._first_token_timeout_seconds, self._stall_timeout_seconds)
