@@ -19,9 +19,10 @@ HEAD = "| case | requests | whole / partial / typed / broken | p50 / p99 | docum
 ABOUT = """Two nodes on one machine of 2 cores, two Pods of each component, Neo4j, milvus-lite over TCP and two Redis in
 the cluster, a scripted model. Load comes from a Pod to the addresses of the gateway's Pods: 20 questions a second
 (searches, answers, streams), 4 reads and every other second a document, at fixed times. What the columns mean is in
-[reliability.md](reliability.md). A p99 of 2 s is REST's: that client waits so long for the address of a Pod that is
-gone, which DNS still names for up to 30 s. `make test-kubernetes-full` measures all, `make test-kubernetes-full
-CASE=<case>` one; `PYTHONPATH=tests .venv/bin/python -m kubernetes.report .kubernetes/full` writes this."""
+[reliability.md](reliability.md). A p99 of 2 s and more has two causes: new Pods start on the two cores that also serve,
+hold the stores and make the load; and a REST client of the load waits 2 s for the address of a Pod that is gone, which
+DNS still names for up to 30 s, before it takes another. `make test-kubernetes-full` measures all, and with
+`CASE=<case>` one; `PYTHONPATH=tests .venv/bin/python -m kubernetes.report .kubernetes/full` writes this."""
 
 
 def row(result: Result) -> str:
