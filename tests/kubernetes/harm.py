@@ -16,7 +16,7 @@ from typing import Any
 
 from kubernetes import cluster
 from kubernetes.cluster import helm, kubectl
-from kubernetes.house import COMPONENTS, RELEASE, House
+from kubernetes.house import RELEASE, House
 from support.faults import Fault
 
 BACK_SECONDS = 120.0
@@ -50,26 +50,9 @@ class Harm:
 
         def roll() -> None:
             kubectl("rollout", "restart", "-n", RELEASE, f"deployment/ragmesh-{component}")
-            self._rolled(component)
+            self.house.settled(component)
 
         self.noted(component, "rollout restart", roll)
-
-    def _rolled(self, *components: str) -> None:
-        for component in components:
-            kubectl(
-                "rollout", "status", "-n", RELEASE, f"deployment/ragmesh-{component}", f"--timeout={BACK_SECONDS:.0f}s",
-                timeout_seconds=BACK_SECONDS + 10,
-            )  # fmt: skip
-        self._ended(*components)
-
-    def _ended(self, *components: str) -> None:
-        """Until no pod of them is on its way out."""
-
-        def none_ends() -> bool:
-            found = cluster.get("pods", "-n", RELEASE, "-l", _selector(components))["items"]
-            return not any("deletionTimestamp" in pod["metadata"] for pod in found)
-
-        cluster.wait_for("old pods to end", none_ends, BACK_SECONDS, every=1.0)
 
     def drain(self) -> None:
         """Evict everything from the spare node as its maintenance would, and take it into service again."""
@@ -87,7 +70,7 @@ class Harm:
             "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={BACK_SECONDS:.0f}s",
             timeout_seconds=BACK_SECONDS + 10,
         )  # fmt: skip
-        self._rolled(*COMPONENTS)
+        self.house.settled()
 
     def upgrade(self) -> None:
         """Every pod is another after it: their settings change."""
@@ -109,7 +92,7 @@ class Harm:
 
         def replaced() -> None:
             do()
-            self._rolled(*COMPONENTS)
+            self.house.settled()
 
         self.noted("release", act, replaced)
         left = before & {str(pod["metadata"]["name"]) for pod in self.house.pods()}
@@ -156,10 +139,6 @@ class Harm:
             return len(found) >= 2 and all(cluster.ready(pod) for pod in found)
 
         cluster.wait_for(f"two of {component}", whole, BACK_SECONDS, every=0.5)
-
-
-def _selector(components: tuple[str, ...]) -> str:
-    return f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component in ({','.join(components)})"
 
 
 def processes_of(pod: dict[str, Any]) -> list[int]:

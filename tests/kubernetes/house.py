@@ -7,7 +7,7 @@ import json
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,16 +109,26 @@ class House:
 
     def pods(self, component: str = "") -> list[dict[str, Any]]:
         """Of one component, or of all; not those of hooks."""
-        wanted = component or ",".join(COMPONENTS)
-        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component in ({wanted})"
-        return cluster.pods(RELEASE, selector)
+        return cluster.pods(RELEASE, selects((component,) if component else COMPONENTS))
 
-    def all_ready(self, seconds: float = 180.0) -> None:
-        for component in COMPONENTS:
+    def all_ready(self, *components: str, seconds: float = 180.0) -> None:
+        """Until the rollouts of these, or of all, are over."""
+        for component in components or COMPONENTS:
             kubectl(
                 "rollout", "status", "-n", RELEASE, f"deployment/ragmesh-{component}", f"--timeout={seconds:.0f}s",
                 timeout_seconds=seconds + 10,
             )  # fmt: skip
+
+    def settled(self, *components: str, seconds: float = 180.0) -> None:
+        """Until that, and until none of their pods is on its way out."""
+        self.all_ready(*components, seconds=seconds)
+        selector = selects(components or COMPONENTS)
+
+        def none_ends() -> bool:
+            found = cluster.get("pods", "-n", RELEASE, "-l", selector)["items"]
+            return not any("deletionTimestamp" in pod["metadata"] for pod in found)
+
+        cluster.wait_for("old pods to end", none_ends, seconds, every=1.0)
 
     def restarts(self) -> int:
         return sum(cluster.restarts(pod) for pod in self.pods())
@@ -159,6 +169,11 @@ class House:
             read(pod, seconds + AFTER_LOAD_SECONDS, loaded, self.out / f"{name}.jsonl")
         finally:
             kubectl("delete", "pod", "-n", LOAD, pod, "--ignore-not-found", "--wait=false", "--grace-period=1")
+
+
+def selects(components: Sequence[str]) -> str:
+    """The label selector of their pods, without those of hooks."""
+    return f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component in ({','.join(components)})"
 
 
 def load_orders(pods: str, service: str) -> dict[str, Any]:

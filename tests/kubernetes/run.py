@@ -31,7 +31,7 @@ def run_case(house: House, case: Case, seconds: float) -> Result:
         case.prepare(house)
     if case.changes:
         house.upgrade(case.changes)
-        house.all_ready()  # helm waits for new pods only
+        house.settled()  # helm waits for new pods only, and old ones may not know what these do
     before = house.restarts()
     with house.load(case.name, seconds, case.questions_per_second) as loaded:
         harm = Harm(house, loaded.begin + seconds)
