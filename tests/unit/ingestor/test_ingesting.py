@@ -153,6 +153,13 @@ async def test_a_worker_whose_store_is_down_stops_taking_and_does_not_take_the_q
     assert {job.state for job in ended} == {JobState.READY}
 
 
+async def test_a_worker_that_is_told_to_stop_while_its_queue_is_down_does_not_wait_for_it(mesh: SmallMesh) -> None:
+    mesh.queue.faults.fail["take"] = Unavailable.dependency("queue")
+    async with mesh.working() as worker:
+        await until(lambda: mesh.queue.faults.calls["take"] > 0)
+        assert await worker.drain(3.0)
+
+
 async def test_a_job_that_is_asked_to_stop_is_cancelled_before_it_can_be_seen(
     mesh: SmallMesh, docs: Collection
 ) -> None:

@@ -37,7 +37,7 @@ from ragmesh_ingestor.domain.ports import (
 )
 from ragmesh_ingestor.domain.preparing import Ended, Interrupted, Located, Prepared, Preparer
 from ragmesh_ingestor.domain.storing import Storer, described, refusal
-from ragmesh_servicekit.errors import MeshError, NotFound
+from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, NotFound, Unavailable
 
 log = structlog.get_logger()
 
@@ -142,7 +142,10 @@ class Worker:
 
     async def _intake(self) -> None:
         while not self._stopping.is_set():
-            deliveries = await patiently("take", self._take)
+            try:
+                deliveries = await patiently("take", self._take, stop=self._stopping)
+            except (Unavailable, DeadlineExceeded):
+                break  # told to stop while the queue is down: nothing can be taken, and patience has said so
             if deliveries:
                 await self._begin(deliveries)
         await self._parsed.put(None)
