@@ -126,6 +126,7 @@ def full_volume(house: House) -> list[Gate]:
         "ingestor.extraVolumeMounts[0].mountPath": folder,
     }
     house.upgrade(changes)
+    house.settled()  # those of before serve until they end
     fill = f"open('{folder}/filler', 'wb').write(bytes(2**25))"
     for pod in house.pods("ingestor"):
         _or_nothing("exec", "-n", RELEASE, str(pod["metadata"]["name"]), "--", "python", "-c", fill)
