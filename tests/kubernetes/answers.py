@@ -13,6 +13,7 @@ import httpx
 from reliability.house import COLLECTION, subject_documents
 
 ASKED = 25
+PAGE = 200
 DIGITS = 4
 """To which scores are the same: a store may add up in another order."""
 
@@ -35,9 +36,21 @@ def answers(service: str, key: str) -> dict[str, Any]:
                 "answer": ask.json()["answer"],
                 "sources": [source["hit"]["document_id"] for source in ask.json()["sources"]],
             }
-        listed = http.get(f"/v1/collections/{COLLECTION}/documents", params={"page_size": 1000}).json()
-        found["documents"] = sorted(document["document_id"] for document in listed.get("documents", ()))
+        found["documents"] = documents(http)
     return found
+
+
+def documents(http: httpx.Client) -> list[str]:
+    """The ids of all. Raises httpx.HTTPStatusError."""
+    ids: list[str] = []
+    page: dict[str, Any] = {"page_size": PAGE}
+    while True:
+        reply = http.get(f"/v1/collections/{COLLECTION}/documents", params=page)
+        reply.raise_for_status()
+        ids += [document["document_id"] for document in reply.json()["documents"]]
+        page["page_token"] = reply.json().get("next_page_token", "")
+        if not page["page_token"]:
+            return sorted(ids)
 
 
 if __name__ == "__main__":
