@@ -124,10 +124,11 @@ async def test_a_redis_that_would_lose_jobs_keeps_the_ingestor_from_starting(tmp
         redis.kill()
 
 
-async def test_a_signal_ends_a_start_that_waits_for_stores() -> None:
+async def test_a_signal_ends_a_start_that_waits_for_stores_and_has_served_nobody() -> None:
     async with service(GATEWAY, RAGMESH_RECORDS_URL=f"bolt://{NOBODY}") as gateway:
         async with asyncio.timeout(30):
             while await gateway.get(f"{gateway.admin}/livez") is None:  # noqa: ASYNC110  # another process
                 await asyncio.sleep(0.05)
         assert not await gateway.is_ready()
+        assert await gateway.get(f"{gateway.rest}/livez") is None
         assert await gateway.stop() == 0, gateway.err

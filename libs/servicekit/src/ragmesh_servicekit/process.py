@@ -107,6 +107,7 @@ class Process:
         self._on_drain: list[Callable[[], Awaitable[None]]] = []
         self._after_drain: list[Callable[[], Awaitable[None]]] = []
         self._https: list[HttpServer] = []
+        self._http_to_serve: list[Callable[[], Awaitable[None]]] = []
         self._stop = stop or asyncio.Event()
         self._openings: list[Opening] = []
         self._failure: TaskDied | StartRefused | None = None
@@ -251,12 +252,16 @@ class Process:
         self.on_drain(begin)
         self.after_drain(end)
 
-    async def serve_http(self, app: Any, host: str, port: int, variable: str) -> HttpServer:
-        """Serve HTTP beside gRPC, to everybody; drained with it."""
-        tls = None if self.tls.public is None else web_context(self.tls.public)
-        server = await self._open_http(app, host, port, variable, tls)
-        self._https.append(server)
-        return server
+    def serve_http(self, app: Any, host: str, port: int, variable: str) -> None:
+        """Serve HTTP to everybody, from when gRPC is served, and drained with it: who comes earlier finds nobody, and
+        asks another replica. Raises PortTaken."""
+        refuse_taken(variable, host, port)
+
+        async def serve() -> None:
+            tls = None if self.tls.public is None else web_context(self.tls.public)
+            self._https.append(await self._open_http(app, host, port, variable, tls))
+
+        self._http_to_serve.append(serve)
 
     async def _open_http(
         self, app: Any, host: str, port: int, variable: str, tls: ssl.SSLContext | None = None
@@ -295,6 +300,8 @@ class Process:
             raise self._failure  # before anybody was told that this process is ready
         self.spawn("health", self.health.watch())
         self.spawn("event-loop-lag", watch_event_loop())
+        for serve in self._http_to_serve:
+            await serve()
         await self.server.start()
         await self.health.set_ready(True)
         self._starting = None

@@ -88,5 +88,5 @@ async def serve(settings: GatewaySettings) -> None:
         add_public_api(process.server, endpoints)
         process.check("records", store.ping, RECORDS_LOGIN)
         rest = RestApi(endpoints, pages(process), version("ragmesh-gateway"))
-        await process.serve_http(rest, settings.process.server.host, settings.rest_port, "RAGMESH_REST_PORT")
+        process.serve_http(rest, settings.process.server.host, settings.rest_port, "RAGMESH_REST_PORT")
         await process.serve()
