@@ -32,7 +32,7 @@ def require() -> None:
 async def opened(*schemas: Schema) -> AsyncIterator[Neo4j]:
     """A client of the server, with the constraints and indexes of these components; skips the test without a server."""
     require()
-    async with await Neo4j.open(URI, USER, PASSWORD, schemas) as client:
+    async with await Neo4j.connect(URI, USER, PASSWORD, schemas).awaited() as client:
         yield client
 
 

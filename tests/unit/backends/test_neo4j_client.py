@@ -50,13 +50,13 @@ async def answering(reply: bytes | None) -> AsyncIterator[str]:
 async def test_an_address_of_another_kind_is_refused_without_its_password() -> None:
     for address in ("http://host:1", "neo4j://host:1", "bolt://neo4j:hidden@host:1", "bolt://host?a=b", "host", ""):
         with pytest.raises(InvalidArgument) as caught:
-            await Neo4j.open(address, "neo4j", "hidden", [])
+            await Neo4j.connect(address, "neo4j", "hidden", []).awaited()
         assert "hidden" not in caught.value.message
 
 
 async def test_a_server_that_is_not_there_is_unavailable_after_the_wait() -> None:
     with pytest.raises(Unavailable):
-        await Neo4j.open("bolt://127.0.0.1:1", "neo4j", "x", [], wait_seconds=0.2)
+        await Neo4j.connect("bolt://127.0.0.1:1", "neo4j", "x", []).awaited(0.2)
 
 
 BOLT_5_4 = b"\x00\x00\x04\x05"
@@ -80,7 +80,7 @@ async def test_a_peer_that_hangs_or_talks_rubbish_is_unavailable(reply: bytes | 
     async with answering(reply) as address:
         began = time.monotonic()
         with pytest.raises(Unavailable):
-            await Neo4j.open(address, "neo4j", "x", [], wait_seconds=0.3)
+            await Neo4j.connect(address, "neo4j", "x", []).awaited(0.3)
         assert time.monotonic() - began < 3
 
 
@@ -111,7 +111,8 @@ async def through_proxy() -> AsyncIterator[tuple[Neo4j, FaultProxy]]:
     neo4j.require()
     async with FaultProxy("127.0.0.1:0", neo4j.URI.partition("://")[2]) as proxy:
         address = f"bolt://{proxy.address}"
-        async with await Neo4j.open(address, neo4j.USER, neo4j.PASSWORD, [], max_connections=2) as client:
+        client = Neo4j.connect(address, neo4j.USER, neo4j.PASSWORD, [], max_connections=2)
+        async with await client.awaited():
             yield client, proxy
 
 
@@ -124,7 +125,7 @@ class TestWithAServer:
     async def test_a_wrong_password_is_said_but_not_named(self) -> None:
         neo4j.require()
         with pytest.raises(FailedPrecondition, match="password") as caught:
-            await Neo4j.open(neo4j.URI, neo4j.USER, WRONG, [])
+            await Neo4j.connect(neo4j.URI, neo4j.USER, WRONG, []).awaited()
         assert WRONG not in caught.value.message
 
     async def test_a_transaction_that_raises_leaves_nothing(self, client: Neo4j, tenant: str) -> None:

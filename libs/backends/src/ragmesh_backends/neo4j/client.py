@@ -59,8 +59,7 @@ _ADDRESSES = "a Neo4j address is `bolt://host:port`, or `bolt+s://host:port` wit
 
 
 class Neo4j:
-    """The server behind the record, key and graph stores. Made by `connect` or `open`, closed by `close` or
-    `async with`.
+    """The server behind the record, key and graph stores. Made by `connect`, closed by `close` or `async with`.
 
     Errors of `read` and `write`: whatever the function raises; Unavailable naming the role when the server is down,
     hung, refuses the password or too much waits; DeadlineExceeded; Internal for a wrong statement.
@@ -93,7 +92,7 @@ class Neo4j:
         guards: Sequence[Guard] = (),
         max_connections: int = 32,
     ) -> Self:
-        """A client that has asked nothing yet: who uses it calls `look` first.
+        """A client that has asked nothing yet: who uses it calls `look` or `awaited` first.
 
         uri: `bolt://host:port`, `bolt+s://...` with TLS; without user and password. database: None is the server's
         default. guards: one for each role that calls will name; a role without one gets a plain one.
@@ -101,33 +100,18 @@ class Neo4j:
         """
         return cls(_driver(uri, user, password, max_connections), urlsplit(uri).netloc, database, guards, schemas)
 
-    @classmethod
-    async def open(
-        cls,
-        uri: str,
-        user: str,
-        password: str,
-        schemas: Sequence[Schema],
-        *,
-        database: str | None = None,
-        guards: Sequence[Guard] = (),
-        max_connections: int = 32,
-        wait_seconds: float = 30.0,
-    ) -> Self:
-        """As `connect`, then wait for a server that is still starting, and look at it.
+    async def awaited(self, wait_seconds: float = 30.0) -> Self:
+        """This client, once a server that may still be starting was looked at; closed when that fails.
 
-        Raises as both, FailedPrecondition when it refuses the password, and Unavailable when there is no answer within
-        wait_seconds.
+        Raises as `look`, FailedPrecondition when the server refuses the password, and Unavailable when there is no
+        answer within wait_seconds.
         """
-        client = cls.connect(
-            uri, user, password, schemas, database=database, guards=guards, max_connections=max_connections
-        )
         try:
-            await _reach(client, wait_seconds)
+            await _reach(self, wait_seconds)
         except BaseException:
-            await client.close()
+            await self.close()
             raise
-        return client
+        return self
 
     async def look(self, *, cap_seconds: float = CONNECT_SECONDS) -> None:
         """One attempt to reach the server and to bring its constraints and indexes forward; bears repetition.

@@ -21,9 +21,8 @@ async def inspect(settings: RecordsSettings, *, count_seconds: float = 0.0) -> I
 
         user = settings.user if settings.password else ""
         database = settings.database or None
-        async with await Neo4j.open(
-            settings.url, user, settings.password, [], database=database, wait_seconds=WAIT_SECONDS
-        ) as client:
+        client = Neo4j.connect(settings.url, user, settings.password, [], database=database)
+        async with await client.awaited(WAIT_SECONDS):
             return await inspected(client, [NEO4J_RECORDS_SCHEMA, NEO4J_KEYS_SCHEMA, NEO4J_GRAPH_SCHEMA], count_seconds)
     from ragmesh_backends.graphs.sqlite import GRAPH_SCHEMA
     from ragmesh_backends.records.keys import KEYS_SCHEMA

@@ -137,9 +137,8 @@ async def _neo4j(settings: RecordsSettings, schemas: Sequence[Schema], guards: S
     from ragmesh_backends.neo4j.client import Neo4j
 
     user, database = settings.user if settings.password else "", settings.database or None
-    if awaited:
-        return await Neo4j.open(settings.url, user, settings.password, schemas, database=database, guards=guards)
-    return Neo4j.connect(settings.url, user, settings.password, schemas, database=database, guards=guards)
+    client = Neo4j.connect(settings.url, user, settings.password, schemas, database=database, guards=guards)
+    return await client.awaited() if awaited else client
 
 
 async def _done() -> None:
