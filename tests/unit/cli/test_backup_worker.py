@@ -92,6 +92,7 @@ finally:
     ("task", "exit_code", "sentence"),
     [
         ("restore", 0, "^the restore was complete when the signal came$"),
+        ("backup", 3, "^the backup was complete when the signal came$"),
         ("restore", 143, "^ended by SIGTERM; the mesh is as it was, unless all was about to be shown just then"),
         ("backup", 143, "^ended by SIGTERM; nothing is left of it$"),
     ],

@@ -19,6 +19,9 @@ STOP_SECONDS = 20.0
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
+INCOMPLETE = 3
+"""The exit code of a whole backup that lacks documents."""
+
 LINE_BYTES = 64 * 1024 * 1024
 """Of the result, which names every collection."""
 
@@ -60,7 +63,7 @@ async def work(environ: Mapping[str, str], arguments: Sequence[str], progress: P
         await asyncio.shield(_stop(process))
         if isinstance(error, asyncio.CancelledError):
             code = TERMINATED if stopped else INTERRUPTED
-            if process.returncode == 0:
+            if process.returncode in (0, INCOMPLETE):
                 raise Failure(f"the {arguments[0]} was complete when the signal came", code) from error
             if stopped:
                 raise Failure(f"ended by SIGTERM; {_left_by(arguments[0])}", code) from error

@@ -11,12 +11,9 @@ import click
 from ragmesh_cli.backups import report
 from ragmesh_cli.backups.following import followed
 from ragmesh_cli.backups.stores import reachable
-from ragmesh_cli.backups.worker import work
+from ragmesh_cli.backups.worker import INCOMPLETE, work
 from ragmesh_cli.commands.shared import home_of, home_option, json_option, run
 from ragmesh_cli.terminal import harmless, note, print_json, say
-
-INCOMPLETE = 3
-"""The exit code of a whole backup that lacks documents."""
 
 
 @click.command(short_help="Back up everything that a mesh keeps.")
