@@ -18,6 +18,7 @@ from ragmesh_servicekit.resilience.guard import Guard
 log = structlog.get_logger()
 
 PAUSE_SECONDS = 0.5
+"""Between two looks: a store that comes back tells nobody."""
 
 LOGIN_CAUSES = frozenset({"authentication", "permission", "key"})
 """metadata.cause of an Unavailable whose dependency answered, and refused who asked."""

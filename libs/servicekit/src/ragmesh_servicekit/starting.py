@@ -16,6 +16,7 @@ START_WAIT_SECONDS = 30.0
 """How long the start waits for dependencies before it serves without them, and says so."""
 
 PAUSE_SECONDS = 0.25
+"""Between two rounds of checks: a store that comes up tells nobody."""
 
 REFUSED_SECONDS = 5.0
 """How long a store may go on refusing the login: one that has just started refuses right ones as well, and one that was

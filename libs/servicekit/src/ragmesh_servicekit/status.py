@@ -84,9 +84,7 @@ def trailing_metadata(error: MeshError) -> tuple[tuple[str, str | bytes], ...]:
     if error.reason in _PAID_FOR or error.metadata.get("cause") == TIMED_OUT:
         after = -1  # another replica would wait as long again for the same store, and the caller with it
     elif error.reason is Reason.DEPENDENCY_UNAVAILABLE and error.relayed:
-        after = (
-            -1
-        )  # one layer repeats: four attempts of a client, each of them three of ours, bury a mesh without Milvus
+        after = -1  # one layer repeats: four attempts of a client, each three of ours, bury a mesh without Milvus
     elif error.reason is Reason.DEPENDENCY_UNAVAILABLE and after is not None and after > 0:
         after = None  # so long this replica leaves its dependency alone; another may be asked at once
     if after is not None:

@@ -64,7 +64,7 @@ async def found_indexes(
         try:
             async with asyncio.timeout_at(until), asyncio.TaskGroup() as lookers:
                 for _ in range(min(CONCURRENT, len(found))):
-                    lookers.create_task(look())
+                    lookers.create_task(look(), name="vectors.inspect")
         except TimeoutError:
             pass  # the others stay as not looked at
         except ExceptionGroup as errors:

@@ -105,8 +105,8 @@ class Guard:
             self._refuse_held(role)
             self.answered()
         else:
-            judged = self._judged(role, slow_after, late_after, takes_place=not waits_seconds)
             self._refuse_held(role)
+            judged = self._judged(role, slow_after, late_after, takes_place=not waits_seconds)
             async with judged, deadline.dependency(role, cap_seconds):
                 yield
 

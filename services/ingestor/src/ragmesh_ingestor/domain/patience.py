@@ -34,8 +34,10 @@ async def patiently(
         except (Unavailable, DeadlineExceeded) as error:
             if loop.time() + pause > until or (stop is not None and stop.is_set()):
                 raise
-            log.warning("worker.store_down", step=step, message=error.message, pause_seconds=pause)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await (stop or asyncio.Event()).wait()
+            log.warning("ingestor.store_down", step=step, message=error.message, pause_seconds=pause)
+        if stop is None:
+            await asyncio.sleep(pause)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

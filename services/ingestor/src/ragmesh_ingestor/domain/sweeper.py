@@ -116,10 +116,9 @@ class Sweeper:
     async def reconcile(self) -> int:
         """Submit again what is pending and unknown to the queue; how many jobs that were. All of it, page by page,
         oldest first; what there was no time for is where the next call begins."""
-        loop = asyncio.get_running_loop()
-        until, jobs = loop.time() + self._settings.reconciling_seconds, 0
+        loop, settings = asyncio.get_running_loop(), self._settings
+        until, jobs = loop.time() + settings.reconciling_seconds, 0
         while True:
-            settings = self._settings
             page = await self._records.pending_versions(settings.pending_seconds, _PAGE, self._reconciled)
             jobs += await self._reconcile(page)
             self._reconciled = page[-1] if len(page) == _PAGE else None
