@@ -6,8 +6,15 @@ import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
+import grpc.aio
+
+from ragmesh_backends.vectors.contract import SERVICE
 from ragmesh_cli.stores import milvus_lite
 
 
@@ -60,3 +67,16 @@ class MilvusProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+@asynccontextmanager
+async def answering(methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> AsyncIterator[str]:
+    """`host:port` of a server that has these methods of Milvus."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, dict(methods)),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)

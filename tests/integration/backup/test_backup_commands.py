@@ -8,21 +8,12 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from support.milvus import MilvusProcess
 from support.stored_mesh import StoredMesh, key, stored_mesh
-
-
-@pytest.fixture(scope="module")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    process = MilvusProcess(tmp_path_factory.mktemp("mv"))
-    process.start_and_wait()
-    yield process.address
-    process.kill()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from ragmesh_backends.redis.client import connect
 from ragmesh_backends.vectors.contract import SERVICE, milvus_pb2
 from ragmesh_cli.stores import redis_server
 from support import neo4j
+from support.milvus import answering
 from support.redis import RedisProcess
 from support.service_process import ServiceProcess, service
 
@@ -76,15 +77,8 @@ async def milvus(code: grpc.StatusCode) -> AsyncIterator[str]:
         await context.abort(code, "auth check failure, please check username and password are correct")
         raise AssertionError("abort raises")
 
-    server = grpc.aio.server()
-    methods = {"HasCollection": grpc.unary_unary_rpc_method_handler(refuse)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+    async with answering({"HasCollection": grpc.unary_unary_rpc_method_handler(refuse)}) as address:
+        yield address
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ragmesh_servicekit.api_key import new_key
 from support import neo4j
 from support.proxy import FaultProxy, Harm
 from support.redis import RedisProcess
-from support.service_process import NOBODY, ServiceProcess, service, silent
+from support.service_process import NOBODY, ServiceProcess, service
 
 GATEWAY, RETRIEVER, INGESTOR = "ragmesh_gateway.app", "ragmesh_retriever.app", "ragmesh_ingestor.app"
 
@@ -37,14 +38,13 @@ async def test_a_service_starts_with_every_store_down_and_stops_as_always(module
 
 async def test_a_gateway_starts_with_a_record_store_that_accepts_and_never_answers() -> None:
     key = new_key()
-    async with (
-        silent() as address,
-        service(GATEWAY, wait_seconds=1, RAGMESH_RECORDS_URL=f"bolt://{address}", RAGMESH_BOOTSTRAP_KEY=key) as gateway,
-    ):
-        await gateway.ready()
-        assert await gateway.checks() == {"records": "down"}
-        assert await keys_of(gateway, key) == 503
-        assert await gateway.stop() == 0, gateway.err
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stores = {"RAGMESH_RECORDS_URL": f"bolt://127.0.0.1:{silent.getsockname()[1]}", "RAGMESH_BOOTSTRAP_KEY": key}
+        async with service(GATEWAY, wait_seconds=1, **stores) as gateway:
+            await gateway.ready()
+            assert await gateway.checks() == {"records": "down"}
+            assert await keys_of(gateway, key) == 503
+            assert await gateway.stop() == 0, gateway.err
 
 
 @neo4j.needed

@@ -14,9 +14,10 @@ import grpc.aio
 import pytest
 from google.protobuf.message import Message
 
-from ragmesh_backends.vectors.contract import SERVICE, common_pb2, milvus_pb2, schema_pb2
+from ragmesh_backends.vectors.contract import common_pb2, milvus_pb2, schema_pb2
 from ragmesh_backends.vectors.inspection import CONCURRENT, found_indexes
 from ragmesh_servicekit.errors import MeshError, Unavailable
+from support.milvus import answering
 
 
 @dataclass
@@ -77,14 +78,8 @@ class Server:
             "DescribeCollection": handler(self.describe, milvus_pb2.DescribeCollectionRequest),
             "Query": handler(self.query, milvus_pb2.QueryRequest),
         }
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            await server.stop(None)
+        async with answering(methods) as address:
+            yield address
 
 
 async def test_many_collections_may_take_longer_than_one_call_and_few_are_asked_for_at_once() -> None:

@@ -13,6 +13,7 @@ from ragmesh_servicekit.opening import Opening, StartRefused
 from ragmesh_servicekit.resilience.breaker import CLOSED, AsyncBreaker, CallRefused
 from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.starting import await_dependencies
+from support.waiting import until
 
 AWAY = Unavailable.dependency("records")
 REFUSED = Unavailable.dependency("records", "the records store refuses the password", cause="authentication")
@@ -80,8 +81,9 @@ async def test_a_start_waits_for_openings_as_for_checks() -> None:
     gate = asyncio.Event()
     first = Opening("records", gate.wait)
     task = asyncio.create_task(first.run())
-    waiting = asyncio.create_task(await_dependencies(health_of(Store(None)), [first], asyncio.Event()))
-    await asyncio.sleep(0.02)
+    store = Store(None)
+    waiting = asyncio.create_task(await_dependencies(health_of(store), [first], asyncio.Event()))
+    await until(lambda: store.asked >= 3)  # so it was not content with the first two rounds
     assert not waiting.done()
     gate.set()
     await asyncio.gather(task, waiting)
