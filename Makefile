@@ -70,13 +70,17 @@ run: .venv/.run ## start the whole mesh, ingest docs/, ask a question (Ctrl-C st
 
 # -- test ------------------------------------------------------------------------------------------
 
+# Half of the time is waiting for processes. A file's tests stay together: what they share is started once.
+SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadfile
+test test-unit: export GRPC_VERBOSITY ?= ERROR
+
 .PHONY: test
 test: .venv/.dev ## every test that needs no more than this machine
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(SIDE_BY_SIDE)
 
 .PHONY: test-unit
 test-unit: .venv/.dev ## unit and contract tests only
-	@$(BIN)/pytest tests/unit tests/contract
+	@$(BIN)/pytest $(SIDE_BY_SIDE) tests/unit tests/contract
 
 .PHONY: test-s3
 test-s3: .venv/.dev ## what needs an S3 server: RAGMESH_TEST_S3_ENDPOINT, _BUCKET, _ACCESS_KEY, _SECRET_KEY

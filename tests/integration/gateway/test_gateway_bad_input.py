@@ -134,7 +134,9 @@ OTHERS: list[tuple[str, str, dict[str, Any], Stub, Message]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("verb", "path", "body", "stub", "request_message"), OTHERS, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "stub", "request_message"), OTHERS, ids=[f"{verb} {path}" for verb, path, *_ in OTHERS]
+)
 async def test_a_bad_request_is_refused_alike_on_both_surfaces(
     shared_mesh: Mesh, verb: str, path: str, body: dict[str, Any], stub: Stub, request_message: Message
 ) -> None:
