@@ -14,6 +14,7 @@ from reliability.house import COLLECTION, subject_documents
 
 ASKED = 25
 PAGE = 200
+DEEP = 50
 DIGITS = 4
 """To which scores are the same: a store may add up in another order."""
 
@@ -27,17 +28,31 @@ def answers(service: str, key: str) -> dict[str, Any]:
     ) as http:
         for _, word in subjects[:: max(1, len(subjects) // ASKED)]:
             question = f"Where is the parcel with the seal {word} kept?"
-            search = http.post(f"/v1/collections/{COLLECTION}:search", json={"query": question, "strict": True})
-            search.raise_for_status()
             ask = http.post(f"/v1/collections/{COLLECTION}:ask", json={"question": question})
             ask.raise_for_status()
             found[question] = {
-                "hits": [(hit["document_id"], round(hit["score"], DIGITS)) for hit in search.json()["hits"]],
+                "hits": hits(http, question),
+                "dense": untied(hits(http, question, mode="DENSE", top_k=DEEP)),
+                "bm25": untied(hits(http, question, mode="BM25", top_k=DEEP)),
                 "answer": ask.json()["answer"],
                 "sources": [source["hit"]["document_id"] for source in ask.json()["sources"]],
             }
         found["documents"] = documents(http)
     return found
+
+
+def hits(http: httpx.Client, question: str, **options: Any) -> list[tuple[str, float]]:
+    """Documents and scores, best first. Raises httpx.HTTPStatusError."""
+    wanted = {"query": question, "strict": True, **options}
+    reply = http.post(f"/v1/collections/{COLLECTION}:search", json=wanted)
+    reply.raise_for_status()
+    return [(hit["document_id"], round(hit["score"], DIGITS)) for hit in reply.json()["hits"]]
+
+
+def untied(found: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Those of one score by their ids, and without ids those of the last score, through which the list may be cut."""
+    last = found[-1][1] if found else 0.0
+    return sorted((("" if score == last else name, score) for name, score in found), key=lambda hit: (-hit[1], hit[0]))
 
 
 def documents(http: httpx.Client) -> list[str]:
