@@ -59,7 +59,7 @@ def restored(house: House) -> list[Gate]:
 def certain(found: Any) -> Any:
     """Of what a question found the part that no tie decides. Most passages have the words of the question but one, and
     so the same BM25 score: which 64 of them are fused is the store's choice, by the order in which they were written,
-    and a backup does not keep that order. It decides what comes after the best hit; each leg alone is compared whole."""
+    and a backup does not keep that order. It decides what comes after the best hit; each leg is compared whole."""
     if not isinstance(found, dict):
         return found
     return (found["answer"], found["hits"][:1], found["sources"][:1], found["dense"], found["bm25"])
