@@ -207,14 +207,18 @@ def run_pod(namespace: str, pod: dict[str, Any], seconds: float = 170.0) -> str:
 
 
 def finished(namespace: str, pod: str, seconds: float) -> str:
-    """Wait for the pod's good end; what it said. AssertionError with the last of it when there is none."""
-    try:
+    """Wait for the end of the pod's container; what it said. AssertionError with the last of it when there is none, or
+    no good one."""
+    ended = ".status.containerStatuses[0].state.terminated.exitCode"
+    code = ""
+    with contextlib.suppress(cluster.Refused, subprocess.TimeoutExpired):
         kubectl(
-            "wait", "-n", namespace, f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded",
-            f"--timeout={seconds:.0f}s", timeout_seconds=seconds + 10,
+            "wait", "-n", namespace, f"pod/{pod}", f"--for=jsonpath={{{ended}}}", f"--timeout={seconds:.0f}s",
+            timeout_seconds=seconds + 10,
         )  # fmt: skip
-    except (cluster.Refused, subprocess.TimeoutExpired) as error:
-        raise AssertionError(f"{pod}: {kubectl('logs', '-n', namespace, pod, '--tail=20')[-2000:]}") from error
+        code = kubectl("get", "-n", namespace, f"pod/{pod}", "-o", f"jsonpath={{{ended}}}").strip()
+    if code != "0":
+        raise AssertionError(f"{pod}: {kubectl('logs', '-n', namespace, pod, '--tail=20')[-2000:]}")
     return kubectl("logs", "-n", namespace, pod)
 
 

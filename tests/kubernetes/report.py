@@ -10,12 +10,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from kubernetes.cases import UNNOTICED
 from kubernetes.run import EVERYTHING
+from reliability.judge import Documents, Evidence
 from reliability.report import BEGIN, END
 from reliability.result import Result, read_result
 
-HEAD = "| case | requests | whole / partial / typed / broken | p50 / p99 | documents | promised: seen |"
+HEAD = "| case | requests | whole / partial / typed / broken | streams cut | p50 / p99 | documents | besides |"
+RULE = "|---|---|---|---|---|---|---|"
 ABOUT = """Two nodes on one machine of 2 cores, two Pods of each component, Neo4j, milvus-lite over TCP and two Redis in
 the cluster, a scripted model. Load comes from a Pod to the addresses of the gateway's Pods: 20 questions a second
 (searches, answers, streams), 4 reads and every other second a document, at fixed times. What the columns mean is in
@@ -24,27 +28,45 @@ hold the stores and make the load; and a REST client of the load waits 2 s for t
 DNS still names for up to 30 s, before it takes another. `make test-kubernetes-full` measures all, and with
 `CASE=<case>` one; `PYTHONPATH=tests .venv/bin/python -m kubernetes.report .kubernetes/full` writes this."""
 
+SHOWN = {rule(Evidence([], [], Documents(0), 0.0)).promise for rule in UNNOTICED}
+"""Promises that columns of the table speak of."""
+
+
+def said(gate: dict[str, Any]) -> str:
+    """A gate in words; one that was missed says so."""
+    return f"{'' if gate['held'] else '**missed** '}{gate['promise']}: {gate['measured']}"
+
 
 def row(result: Result) -> str:
     """One line of the table."""
-    gates = "; ".join(f"{'' if g['held'] else '**missed** '}{g['promise']}: {g['measured']}" for g in result.gates)
-    name = f"| `{result.name}` {result.title} "
-    if not result.requests:
-        return f"{name}| | | | | {gates} |"
     count = result.verdicts.get
     other = sum(count(verdict, 0) for verdict in ("broken", "cut", "late", "wrong"))
-    verdicts = f"{count('answer', 0)} / {count('degraded', 0)} / {count('typed', 0)} / {other}"
     documents = result.documents
     kept = documents["acknowledged"] - len(documents["lost"]) - len(documents["doubled"])
-    times = f"{result.p50_ms:.0f} / {result.p99_ms:.0f} ms"
-    return f"{name}| {result.requests} | {verdicts} | {times} | {kept} of {documents['acknowledged']} | {gates} |"
+    cells = [
+        f"`{result.name}` {result.title}",
+        f"{result.requests:,}",
+        f"{count('answer', 0):,} / {count('degraded', 0)} / {count('typed', 0)} / {other}",
+        str(count("cut", 0)),
+        f"{result.p50_ms:.0f} / {result.p99_ms:,.0f} ms",
+        f"{kept} of {documents['acknowledged']}",
+        "; ".join(said(gate) for gate in result.gates if gate["promise"] not in SHOWN or not gate["held"]),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
-def table(results: Sequence[Result]) -> str:
-    """The whole table, in the order of the cases."""
+def paragraph(result: Result) -> str:
+    """A case without load: a line for each promise."""
+    return "\n".join([f"`{result.name}`: {result.title}", "", *(f"- {said(gate)}" for gate in result.gates)])
+
+
+def written(results: Sequence[Result]) -> str:
+    """All that stands between the marks, in the order of the cases."""
     order = {case.name: place for place, case in enumerate(EVERYTHING)}
-    rows = [row(result) for result in sorted(results, key=lambda r: order.get(r.name, len(order)))]
-    return "\n".join([ABOUT, "", HEAD, "|---|---|---|---|---|---|", *rows])
+    sorted_results = sorted(results, key=lambda r: order.get(r.name, len(order)))
+    rows = [row(result) for result in sorted_results if result.requests]
+    rest = [paragraph(result) for result in sorted_results if not result.requests]
+    return "\n\n".join([ABOUT, "\n".join([HEAD, RULE, *rows]), *rest])
 
 
 def main() -> int:
@@ -59,10 +81,10 @@ def main() -> int:
     text = arguments.document.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    written = f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{after}"
+    made = f"{before}{BEGIN}\n\n{written(results)}\n\n{END}{after}"
     if arguments.check:
-        return 0 if written == text else 1
-    arguments.document.write_text(written)
+        return 0 if made == text else 1
+    arguments.document.write_text(made)
     return 0
 
 
