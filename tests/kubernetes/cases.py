@@ -15,6 +15,10 @@ from reliability.judge import Gate, Rule
 
 Inject = Callable[[Harm], None]
 
+KNOWN_SECONDS = 35.0
+"""After which all know the address of a new pod: a cluster's DNS answers with what it knew up to 30 s before. A
+container that is killed comes back at the address that it had."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -53,13 +57,13 @@ def _once(act: Callable[[Harm], None]) -> Inject:
     return inject
 
 
-def _again(act: Callable[[Harm, int], None], room: float) -> Inject:
-    """Until less than `room` seconds of load are left."""
+def _again(act: Callable[[Harm, int], None], room: float, pause: float = SETTLE_SECONDS) -> Inject:
+    """With `pause` seconds in between, until less than `room` seconds of load are left."""
 
     def inject(harm: Harm) -> None:
         turn = 0
         while turn == 0 or time.monotonic() + room < harm.end:
-            time.sleep(SETTLE_SECONDS)
+            time.sleep(pause if turn else SETTLE_SECONDS)
             act(harm, turn)
             turn += 1
 
@@ -90,7 +94,7 @@ def _deleted(component: str) -> Case:
     return Case(
         f"delete-{component}",
         f"a {component}'s pod deleted by force, again and again",
-        _again(lambda harm, _: harm.delete(component), 30.0),
+        _again(lambda harm, _: harm.delete(component), KNOWN_SECONDS + 10.0, KNOWN_SECONDS),
         GATEWAY_KILLED if component == "gateway" else INNER_KILLED,
     )
 
