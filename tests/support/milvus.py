@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from ragmesh_backends.vectors.contract import SERVICE
 from ragmesh_cli.stores import milvus_lite
@@ -67,6 +68,11 @@ class MilvusProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def method(work: Callable[[Any, Any], Awaitable[Message]], request: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
+    """A method of Milvus that `work` answers."""
+    return grpc.unary_unary_rpc_method_handler(work, request.FromString, lambda reply: reply.SerializeToString())
 
 
 @asynccontextmanager

@@ -9,15 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 from google.protobuf.message import Message
 
 from ragmesh_backends.vectors.contract import common_pb2, milvus_pb2, schema_pb2
 from ragmesh_backends.vectors.inspection import CONCURRENT, found_indexes
 from ragmesh_servicekit.errors import MeshError, Unavailable
-from support.milvus import answering
+from support.milvus import answering, method
 
 
 @dataclass
@@ -67,16 +65,10 @@ class Server:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
         """Its address."""
-
-        def handler(work: Any, request: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
-            return grpc.unary_unary_rpc_method_handler(
-                work, request.FromString, lambda reply: reply.SerializeToString()
-            )
-
         methods = {
-            "ShowCollections": handler(self.show, milvus_pb2.ShowCollectionsRequest),
-            "DescribeCollection": handler(self.describe, milvus_pb2.DescribeCollectionRequest),
-            "Query": handler(self.query, milvus_pb2.QueryRequest),
+            "ShowCollections": method(self.show, milvus_pb2.ShowCollectionsRequest),
+            "DescribeCollection": method(self.describe, milvus_pb2.DescribeCollectionRequest),
+            "Query": method(self.query, milvus_pb2.QueryRequest),
         }
         async with answering(methods) as address:
             yield address

@@ -15,8 +15,10 @@ from ragmesh_backends.vectors.expressions import Expression
 from ragmesh_servicekit.errors import InvalidArgument
 
 VERSION_KEY = "version_key"
-EMPTY_INDEX = "Invalid sparse row: NaN"
-"""What milvus-lite 2.5 answers to BM25 on a collection without rows."""
+ODD_WEIGHT = "Invalid sparse row"
+"""What milvus-lite 2.5 answers to BM25 when a word's weight comes out as no number, on a collection without rows, or
+below zero, while another call writes: it reads how many passages there are and how many hold the word one after the
+other."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
