@@ -101,11 +101,19 @@ class Harm:
     # -- what is noticed -----------------------------------------------------------------------------
 
     def delete(self, component: str) -> None:
-        """Take a pod away without its time to drain."""
-        pod = self.house.pods(component)[0]["metadata"]["name"]
-        fault = Fault(pod, "deleted by force", time.monotonic())
+        """Take a pod away without its time to drain. Its processes live for 2 s more, or a little longer: the fault is
+        their end, where it can be seen."""
+        pod = self.house.pods(component)[0]
+        name, pids = str(pod["metadata"]["name"]), processes_of(pod)
+        fault = Fault(name, "deleted by force", time.monotonic())
         self.log.append(fault)
-        kubectl("delete", "pod", "-n", RELEASE, pod, "--grace-period=0", "--force")
+        kubectl("delete", "pod", "-n", RELEASE, name, "--grace-period=0", "--force")
+
+        def ended() -> bool:
+            fault.at = time.monotonic()  # the last moment at which they may have lived
+            return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+        cluster.wait_for(f"the end of {name}", ended, BACK_SECONDS, every=0.02)
         fault.gone = time.monotonic()
         self._back(component)
         fault.back = time.monotonic()
