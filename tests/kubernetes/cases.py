@@ -93,7 +93,7 @@ def _killed(component: str) -> Case:
 def _deleted(component: str) -> Case:
     return Case(
         f"delete-{component}",
-        f"a {component}'s pod deleted by force, again and again",
+        f"a pod of the {component} deleted by force, again and again",
         _again(lambda harm, _: harm.delete(component), KNOWN_SECONDS + 10.0, KNOWN_SECONDS),
         GATEWAY_KILLED if component == "gateway" else INNER_KILLED,
     )

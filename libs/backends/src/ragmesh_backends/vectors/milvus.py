@@ -44,7 +44,8 @@ WRITE_SECONDS_PER_TIMEOUT = 6
 LOAD_POLL_SECONDS = 0.05
 
 ODD_WEIGHT_REPEATS = 2
-"""Of a search that the store refused for a reason that passes by itself; seen 3 times in some 40,000."""
+"""Of a search that the store refused for a reason that passes by itself: beside one writer, measured on milvus-lite
+2.5.1, 37 of 19,734 without and 0 of 19,795 with them."""
 
 Result = TypeVar("Result")
 
