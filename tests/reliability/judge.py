@@ -134,19 +134,10 @@ def every_reply_is_foreseen(evidence: Evidence) -> Gate:
 
 
 def lost_gateway_breaks_only_its_calls(evidence: Evidence) -> Gate:
-    """When a gateway dies or hangs, a call that must not be repeated may end as a broken connection; or, sent to one
-    that hangs for as long as the call may take, by its own deadline."""
+    """When a gateway dies or hangs, a call that must not be repeated may end as a broken connection."""
     allowed = {*GOOD, Verdict.TYPED, Verdict.BROKEN}
-    bad = [o for o in evidence.operations if verdict(o) not in allowed and not _at_a_hung_gateway(o, evidence.faults)]
+    bad = [o for o in evidence.operations if verdict(o) not in allowed]
     return _count("nothing hangs, nothing is wrong", bad, len(evidence.operations))
-
-
-def _at_a_hung_gateway(operation: Operation, faults: Sequence[Fault]) -> bool:
-    return (
-        verdict(operation) is Verdict.LATE
-        and operation.ask not in REPEATABLE
-        and any(f.signal == "SIGSTOP" and operation.start <= f.back and f.at <= operation.end for f in faults)
-    )
 
 
 def at_most_failed(share: float) -> Rule:
