@@ -72,6 +72,7 @@ run: .venv/.run ## start the whole mesh, ingest docs/, ask a question (Ctrl-C st
 
 # Half of the time is waiting for processes. A file's tests stay together: what they share is started once.
 SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadfile
+# grpc's core writes a line whenever a peer goes away, between two tests as well.
 test test-unit: export GRPC_VERBOSITY ?= ERROR
 
 .PHONY: test

@@ -36,7 +36,7 @@ async def patiently(
                 raise
             log.warning("ingestor.store_down", step=step, message=error.message, pause_seconds=pause)
         if stop is None:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # a store that comes back tells nobody, and cancellation ends it
         else:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
