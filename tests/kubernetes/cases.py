@@ -63,7 +63,7 @@ def _again(act: Callable[[Harm, int], None], room: float, pause: float = SETTLE_
     def inject(harm: Harm) -> None:
         turn = 0
         while turn == 0 or time.monotonic() + room < harm.end:
-            time.sleep(pause if turn else SETTLE_SECONDS)
+            time.sleep(pause if turn else SETTLE_SECONDS)  # undisturbed load, in the time of the load itself
             act(harm, turn)
             turn += 1
 
@@ -90,11 +90,11 @@ def _killed(component: str) -> Case:
     )
 
 
-def _deleted(component: str) -> Case:
+def _deleted(component: str, pause: float, name: str, pace: str) -> Case:
     return Case(
-        f"delete-{component}",
-        f"a pod of the {component} deleted by force, again and again",
-        _again(lambda harm, _: harm.delete(component), KNOWN_SECONDS + 10.0, KNOWN_SECONDS),
+        name,
+        f"a pod of the {component} deleted by force, {pace}",
+        _again(lambda harm, _: harm.delete(component), max(30.0, pause + 10.0), pause),
         GATEWAY_KILLED if component == "gateway" else INNER_KILLED,
     )
 
@@ -121,7 +121,11 @@ CASES: tuple[Case, ...] = (
         changes=CHANGED,
     ),
     *(_killed(component) for component in COMPONENTS),
-    *(_deleted(component) for component in COMPONENTS),
+    *(_deleted(c, KNOWN_SECONDS, f"delete-{c}", "the next when all know its successor") for c in COMPONENTS),
+    *(
+        _deleted(c, SETTLE_SECONDS, f"delete-{c}-quickly", "the next 3 s after its successor is ready")
+        for c in COMPONENTS
+    ),
     Case(
         "autoscaling",
         "HorizontalPodAutoscaler of the retriever, up and down",
