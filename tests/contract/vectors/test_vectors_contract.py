@@ -13,6 +13,7 @@ from ragmesh_backends.model.collection import IndexRef, IndexSpec, Language
 from ragmesh_backends.model.document import ChunkRow, DocumentVersion, ScoredChunk
 from ragmesh_backends.model.search import SearchFilter
 from ragmesh_backends.vectors import MilvusVectors
+from ragmesh_backends.vectors.loading import Loading
 from ragmesh_servicekit import deadline
 from ragmesh_servicekit.errors import DeadlineExceeded, InvalidArgument, NotFound, Reason
 from support.chunks import DIMENSION, row, unit
@@ -392,15 +393,16 @@ async def test_a_guest_releases_only_what_it_has_loaded_itself(address: str, new
     mesh = MilvusVectors(address)
     guest = MilvusVectors(address, max_loaded=1, load_seconds=60.0, guest=True)
     used, unused = new_ref(), new_ref()
+    loading = Loading(mesh._connection, guest=False)
     try:
         for ref in (used, unused):
             await mesh.create_index(ref, SPEC)
             await mesh.insert(ref, [row(ref.name)])
-        await mesh._release(unused.name)
-        assert [await mesh._is_loaded(ref.name) for ref in (used, unused)] == [True, False]
+        await loading.release(unused.name)
+        assert [await loading.is_loaded(ref.name) for ref in (used, unused)] == [True, False]
         for ref in (used, unused, used, unused, used):
             assert await guest.count_version(ref, DocumentVersion(ref.name, 1)) == 1
-        assert [await mesh._is_loaded(ref.name) for ref in (used, unused)] == [True, False]
+        assert [await loading.is_loaded(ref.name) for ref in (used, unused)] == [True, False]
         with pytest.raises(NotFound):
             await guest.count_version(new_ref(), DocumentVersion("d", 1))
     finally:

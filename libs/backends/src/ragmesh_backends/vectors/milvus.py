@@ -8,13 +8,11 @@ behind for a moment; the ingestor's read-back and the visibility rule cover that
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from ragmesh_backends.model.collection import IndexRef, IndexSpec
@@ -25,6 +23,7 @@ from ragmesh_backends.vectors.connection import DEPENDENCY, MilvusConnection, No
 from ragmesh_backends.vectors.contract import common_pb2, milvus_pb2
 from ragmesh_backends.vectors.expressions import Expression, OneOf
 from ragmesh_backends.vectors.keys import is_chunk_id, seen_by, version_key
+from ragmesh_backends.vectors.loading import Loading
 from ragmesh_backends.vectors.requests import VERSION_KEY
 from ragmesh_backends.vectors.residency import Residency
 from ragmesh_backends.vectors.rows import scored, slices, stored, upsert
@@ -33,15 +32,11 @@ from ragmesh_servicekit.resilience.guard import Guard
 from ragmesh_servicekit.telemetry import metrics
 from ragmesh_servicekit.telemetry.tracing import span
 
-log = structlog.get_logger()
-
 MAX_VERSIONS_PER_CALL = 256
 MAX_HITS = 16_384
 """Milvus' bound of a search."""
 WRITE_SECONDS_PER_TIMEOUT = 6
 """A slice of 500 rows takes longer than a search: its cap is this many time-outs."""
-
-LOAD_POLL_SECONDS = 0.05
 
 ODD_WEIGHT_REPEATS = 2
 """Of a search that the store refused for a reason that passes by itself: beside one writer, measured on milvus-lite
@@ -80,9 +75,8 @@ class MilvusVectors:
         self._connection = MilvusConnection(address, timeout_seconds=timeout_seconds, token=token, guard=guard)
         self._write_seconds = timeout_seconds * WRITE_SECONDS_PER_TIMEOUT
         self._load_seconds = load_seconds
-        self._guest = guest
-        self._others: set[str] = set()  # of what the residency holds
-        self._residency = Residency(max_loaded, load=self._load, release=self._release)
+        loading = Loading(self._connection, guest=guest)
+        self._residency = Residency(max_loaded, load=loading.load, release=loading.release)
 
     async def ping(self) -> None:
         """Return when the store answers a call."""
@@ -292,38 +286,6 @@ class MilvusVectors:
             return bool(reply.value)
         except NotFound:
             return False
-
-    async def _load(self, name: str) -> None:
-        """Only of a layout that this program knows: every use of a collection begins here.
-
-        A server answers LoadCollection before it has loaded, so wait; the cap of the operation bounds it."""
-        about = milvus_pb2.DescribeCollectionRequest(collection_name=name)
-        described = await self._connection.call("DescribeCollection", about, milvus_pb2.DescribeCollectionResponse)
-        schema.require_known_layout(described.schema.description)
-        self._others.discard(name)
-        if self._guest and await self._is_loaded(name):
-            self._others.add(name)
-            return
-        request = milvus_pb2.LoadCollectionRequest(collection_name=name, replica_number=1)
-        await self._connection.call("LoadCollection", request, common_pb2.Status)
-        while not await self._is_loaded(name):  # noqa: ASYNC110 - another process loads, and tells nobody
-            await asyncio.sleep(LOAD_POLL_SECONDS)
-
-    async def _is_loaded(self, name: str) -> bool:
-        ask = milvus_pb2.GetLoadStateRequest(collection_name=name)
-        reply = await self._connection.call("GetLoadState", ask, milvus_pb2.GetLoadStateResponse)
-        return bool(reply.state == common_pb2.LoadState.LoadStateLoaded)
-
-    async def _release(self, name: str) -> None:
-        if name in self._others:
-            self._others.discard(name)
-            return
-        request = milvus_pb2.ReleaseCollectionRequest(collection_name=name)
-        try:
-            await self._connection.call("ReleaseCollection", request, common_pb2.Status)
-        except (NotFound, StoreRefused) as error:
-            # Dropped by another process meanwhile, most likely: nothing that the request in hand should fail for.
-            log.info("vectors.release_refused", error=type(error).__name__)
 
 
 def _parts(versions: list[DocumentVersion]) -> list[list[DocumentVersion]]:
