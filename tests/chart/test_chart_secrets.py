@@ -135,3 +135,20 @@ def test_the_names_in_certificates_are_those_that_the_gateway_calls() -> None:
         assert host in names
         assert host.split(".")[:2] == [f"ragmesh-{peer.lower()}", helm.NAMESPACE]
         assert host.partition(".")[0] in services
+
+
+def test_the_second_way_to_a_service_is_an_address_of_those_that_are_ready() -> None:
+    release = helm.shared("production")
+    services = {one["metadata"]["name"]: one["spec"] for one in release.of("Service")}
+    found = told(release.named("Deployment", "ragmesh-gateway")["spec"]["template"]["spec"]["containers"][0])
+    for peer in ("RETRIEVER", "GENERATOR", "INGESTOR"):
+        ways = [
+            found[f"RAGMESH_{peer}{way}"].removeprefix("dns:///").split(".")[0]
+            for way in ("_TARGET", "_FALLBACK_TARGET")
+        ]
+        first, second = (services[name] for name in ways)
+        assert (first["clusterIP"], first["publishNotReadyAddresses"]) == ("None", True)
+        assert "clusterIP" not in second
+        assert "publishNotReadyAddresses" not in second
+        assert first["selector"] == second["selector"]
+        assert found[f"RAGMESH_{peer}_FALLBACK_TARGET"].endswith(f":{second['ports'][0]['port']}")

@@ -19,6 +19,7 @@ import grpc.aio
 
 from ragmesh_servicekit.channel import MeshChannel
 from ragmesh_servicekit.channel_options import service_config
+from ragmesh_servicekit.connections import Connections
 from ragmesh_servicekit.interceptors.registry import HandlerRegistry
 from ragmesh_servicekit.interceptors.server import DEFAULT_SECONDS, MeshServerInterceptor
 from ragmesh_servicekit.tokens import TokenMinter, TokenVerifier
@@ -86,9 +87,8 @@ async def mesh_server(
     await server.start()
     config = service_config([{"service": SERVICE, "method": method} for method in repeatable])
     options = [("grpc.service_config", config), ("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    channel = MeshChannel(
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options), audience or role, TokenMinter(keys or KEYS)
-    )
+    ways = Connections(grpc.aio.insecure_channel(f"127.0.0.1:{port}", options), audience or role)
+    channel = MeshChannel(ways, audience or role, TokenMinter(keys or KEYS))
     try:
         yield Mesh(port, registry, channel, server)
     finally:

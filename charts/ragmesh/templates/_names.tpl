@@ -72,7 +72,7 @@ labels:
 
 {{/* The host name under which the gateway finds a component; .component as above. */}}
 {{- define "ragmesh.host" -}}
-{{ include "ragmesh.fullname" .root }}-{{ .component }}.{{ .root.Release.Namespace }}.svc{{ with .root.Values.clusterDomain }}.{{ . }}{{ end }}
+{{ include "ragmesh.fullname" .root }}-{{ .component }}{{ with .suffix }}-{{ . }}{{ end }}.{{ .root.Release.Namespace }}.svc{{ with .root.Values.clusterDomain }}.{{ . }}{{ end }}
 {{- end -}}
 
 {{/* The Service that clients call. */}}

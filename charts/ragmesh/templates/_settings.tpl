@@ -48,8 +48,11 @@ not used are left out. Of (dict "root" $ "component" NAME). */}}
 {{- if eq $c "gateway" -}}
 {{- $_ := set $set "RAGMESH_REST_PORT" (include "ragmesh.port" "rest") -}}
 {{- range $peer := list "retriever" "generator" "ingestor" -}}
-{{- $host := include "ragmesh.host" (dict "root" $.root "component" $peer) -}}
-{{- $_ := set $set (printf "RAGMESH_%s_TARGET" (upper $peer)) (printf "dns:///%s:%s" $host (include "ragmesh.port" $peer)) -}}
+{{- $port := include "ragmesh.port" $peer -}}
+{{- range $variable, $suffix := dict "RAGMESH_%s_TARGET" "" "RAGMESH_%s_FALLBACK_TARGET" "ready" -}}
+{{- $host := include "ragmesh.host" (dict "root" $.root "component" $peer "suffix" $suffix) -}}
+{{- $_ := set $set (printf $variable (upper $peer)) (printf "dns:///%s:%s" $host $port) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and (has $c (list "gateway" "embedded")) $v.tls.public.enabled -}}

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ragmesh_servicekit import deadline, identity
 from ragmesh_servicekit.channel import MeshChannel
 from ragmesh_servicekit.channel_options import channel_options, service_config
+from ragmesh_servicekit.connections import Connections
 from ragmesh_servicekit.errors import NotFound, Unavailable
 from ragmesh_servicekit.health import Health
 from ragmesh_servicekit.identity import Identity
@@ -70,7 +71,7 @@ async def two_replicas(*, hedged: bool = True) -> AsyncIterator[tuple[Any, Repli
         target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
         config = service_config([{"service": SERVICE, "method": "Unary"}])
         channel = MeshChannel(
-            grpc.aio.insecure_channel(target, channel_options(config)),
+            Connections(grpc.aio.insecure_channel(target, channel_options(config)), "test"),
             "test",
             TokenMinter(KEYS),
             hedged=[UNARY] if hedged else [],
@@ -217,7 +218,8 @@ async def test_a_draining_replica_is_passed_over_before_it_refuses() -> None:
             stack.push_async_callback(server.stop, None)
         config = service_config([], health_service="test")
         target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
-        channel = MeshChannel(grpc.aio.insecure_channel(target, channel_options(config)), "test", TokenMinter(KEYS))
+        ways = Connections(grpc.aio.insecure_channel(target, channel_options(config)), "test")
+        channel = MeshChannel(ways, "test", TokenMinter(KEYS))
         stack.push_async_callback(channel.close)
         call = channel.unary_unary(UNARY)
         while not all(replica.calls for replica in replicas):

@@ -239,3 +239,15 @@ async def test_once_the_one_in_use_has_expired_other_names_are_better_than_it(
 )
 def test_the_name_in_a_peers_certificate_is_the_host_or_else_the_service(target: str, name: str | None) -> None:
     assert name_options(target, "retriever") == ([("grpc.ssl_target_name_override", name)] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("dns:///ragmesh-retriever.ns.svc:9091", "ragmesh-retriever.ns.svc"),
+        ("retriever:9091", "retriever"),
+        ("ipv4:10.0.0.1:9091", "retriever"),
+    ],
+)
+def test_by_a_second_way_the_certificate_has_the_same_name(target: str, name: str) -> None:
+    assert name_options(target, "retriever", "dns:///elsewhere:1") == [("grpc.ssl_target_name_override", name)]

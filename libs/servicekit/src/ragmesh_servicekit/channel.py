@@ -21,13 +21,15 @@ from google.protobuf.descriptor import ServiceDescriptor
 from ragmesh_servicekit import deadline, identity
 from ragmesh_servicekit.channel_options import (
     READS,
+    REPEATABLE,
     channel_options,
     methods_of,
     repeatable_methods,
     service_config,
 )
-from ragmesh_servicekit.connections import Connection, Connections, OnCurrent
+from ragmesh_servicekit.connections import Connection, Connections, OnConnection
 from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Unavailable
+from ragmesh_servicekit.fallback import Fallback
 from ragmesh_servicekit.resilience.hedge import Hedge
 from ragmesh_servicekit.status import error_of_call
 from ragmesh_servicekit.streamed_requests import StreamedRequests, listen, remembering, settled
@@ -45,45 +47,68 @@ _EOF = cast(Any, grpc.aio).EOF  # its stubs do not have it
 
 
 def open_channel(
-    target: str, role: str, minter: TokenMinter, *services: ServiceDescriptor, tls: Rotation | None = None
+    target: str,
+    role: str,
+    minter: TokenMinter,
+    *services: ServiceDescriptor,
+    fallback: str = "",
+    tls: Rotation | None = None,
 ) -> MeshChannel:
     """A channel to `target` (`dns:///name:port`, `ipv4:1.2.3.4:1,1.2.3.5:1`). `role` names the peer: the audience of
     its tokens, what its health is asked by, what errors call it, and, when the target has no host name, its
-    certificate. tls: what the channel shows, and renews itself by. Must be made inside the running loop; close it."""
+    certificate. fallback: a second way to the same peer, in the same form. tls: what the channel shows, and renews
+    itself by. Must be made inside the running loop; close it."""
     options = channel_options(service_config(repeatable_methods(*services), health_service=role))
-    reads = [f"/{method.containing_service.full_name}/{method.name}" for method in methods_of(services, READS)]
-    if tls is None:
-        return MeshChannel(grpc.aio.insecure_channel(target, options), role, minter, hedged=reads)
-    options += name_options(target, role)
 
-    def secure(certificate: Certificate) -> grpc.aio.Channel:
-        return grpc.aio.secure_channel(target, channel_credentials(certificate), options)
+    def connect(way: str, names: list[tuple[str, Any]]) -> Connections:
+        if tls is None:
+            return Connections(grpc.aio.insecure_channel(way, options), role)
 
-    channel = MeshChannel(secure(tls.current), role, minter, hedged=reads)
-    tls.on_change(lambda certificate: channel.renew(secure(certificate)))
-    return channel
+        def secure(certificate: Certificate) -> grpc.aio.Channel:
+            return grpc.aio.secure_channel(way, channel_credentials(certificate), [*options, *names])
+
+        connections = Connections(secure(tls.current), role)
+        tls.on_change(lambda certificate: connections.renew(secure(certificate)))
+        return connections
+
+    first = connect(target, name_options(target, role))
+    second = connect(fallback, name_options(target, role, fallback)) if fallback else None
+    return MeshChannel(
+        first if second is None else Fallback(first, second, role),
+        role,
+        minter,
+        hedged=_paths(services, READS),
+        repeatable=_paths(services, REPEATABLE),
+    )
 
 
 class MeshChannel:
     """A channel for generated stubs. Replies: a coroutine for calls with one, a `ReplyStream` for calls with many.
-    hedged: the methods, as the wire has them, that are sent to another replica as well when the first is late."""
+    Of methods, as the wire has them: `hedged` are sent to another replica as well when the first is late, `repeatable`
+    may be sent again by the second of two ways."""
 
-    def __init__(self, channel: grpc.aio.Channel, role: str, minter: TokenMinter, hedged: Iterable[str] = ()) -> None:
-        self._connections = Connections(channel, role)
+    def __init__(
+        self,
+        ways: Connections | Fallback,
+        role: str,
+        minter: TokenMinter,
+        hedged: Iterable[str] = (),
+        repeatable: Iterable[str] = (),
+    ) -> None:
+        self._ways = ways
         self._role = role
         self._minter = minter
         self._hedged = frozenset(hedged)
+        self._repeatable = frozenset(repeatable)
 
     async def close(self) -> None:
         """End calls in flight and close."""
-        await self._connections.close()
-
-    def renew(self, channel: grpc.aio.Channel) -> None:
-        """Let another grpc channel take over when it is connected; calls in flight end on the one before."""
-        self._connections.renew(channel)
+        await self._ways.close()
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         single = self._single(method, lambda channel: channel.unary_unary(method, *args, **kwargs))
+        if isinstance(self._ways, Fallback) and method in self._repeatable:
+            single = self._ways.repeating(single)
         return _hedged(single, Hedge(method)) if method in self._hedged else single
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
@@ -96,10 +121,11 @@ class MeshChannel:
         return self._many(method, lambda channel: channel.stream_stream(method, *args, **kwargs))
 
     def _single(self, method: str, make: Callable[[grpc.aio.Channel], Any]) -> Callable[..., Any]:
-        made = OnCurrent(self._connections, make)
+        made = OnConnection(make)
 
-        async def single(request: Any, *, timeout: float | None = None) -> Any:
-            connection, call = made.begin()
+        async def single(request: Any, *, timeout: float | None = None, on: Connection | None = None) -> Any:
+            connection = on or self._ways.pick()
+            call = made.begin(connection)
             observed = ObservedCall(method, self._role, connection)
             requests = remembering(request)
             with observed.step(requests):
@@ -112,10 +138,11 @@ class MeshChannel:
         return single
 
     def _many(self, method: str, make: Callable[[grpc.aio.Channel], Any]) -> Callable[..., ReplyStream]:
-        made = OnCurrent(self._connections, make)
+        made = OnConnection(make)
 
         def many(request: Any, *, timeout: float | None = None) -> ReplyStream:
-            connection, call = made.begin()
+            connection = self._ways.pick()
+            call = made.begin(connection)
             observed = ObservedCall(method, self._role, connection)
             requests = remembering(request)
             with observed.step(requests):
@@ -131,6 +158,10 @@ class MeshChannel:
         if caller is not None:
             metadata.add(METADATA_KEY, self._minter.mint(caller, self._role))
         return metadata
+
+
+def _paths(services: tuple[ServiceDescriptor, ...], kinds: frozenset[Any]) -> list[str]:
+    return [f"/{method.containing_service.full_name}/{method.name}" for method in methods_of(services, kinds)]
 
 
 def _hedged(single: Callable[..., Coroutine[Any, Any, Any]], hedge: Hedge) -> Callable[..., Any]:

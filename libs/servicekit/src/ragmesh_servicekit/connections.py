@@ -84,8 +84,13 @@ class Connection:
         await self._idle.wait()
 
     @property
+    def state(self) -> grpc.ChannelConnectivity:
+        """Of now. Looking at it lets an idle channel connect."""
+        return self.channel.get_state(try_to_connect=True)
+
+    @property
     def ready(self) -> bool:
-        return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+        return self.state is grpc.ChannelConnectivity.READY
 
 
 class Connections:
@@ -97,6 +102,10 @@ class Connections:
         self._role = role
         self._renewal: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def pick(self) -> Connection:
+        """What a call begins on."""
+        return self.current
 
     def renew(self, channel: grpc.aio.Channel) -> None:
         """Let another channel take over. One that still waits to do so is closed."""
@@ -151,18 +160,17 @@ class Connections:
             await old.channel.close(None)
 
 
-class OnCurrent:
+class OnConnection:
     """A call factory's product, made once on each connection: `make` makes it on a grpc channel."""
 
-    def __init__(self, connections: Connections, make: Callable[[grpc.aio.Channel], Any]) -> None:
-        self._connections, self._make = connections, make
-        self._on = connections.current
-        self._call = make(self._on.channel)
+    def __init__(self, make: Callable[[grpc.aio.Channel], Any]) -> None:
+        self._make = make
+        self._on: Connection | None = None
+        self._call: Any = None
 
-    def begin(self) -> tuple[Connection, Any]:
-        """For one call: the connection, on which it has begun, and what starts it."""
-        connection = self._connections.current
+    def begin(self, connection: Connection) -> Any:
+        """For one call, which begins on it: what starts the call."""
         if connection is not self._on:
             self._on, self._call = connection, self._make(connection.channel)
         connection.begin()
-        return connection, self._call
+        return self._call

@@ -58,13 +58,25 @@ async def serve(settings: GatewaySettings) -> None:
         process.opens("records", store.look, guard)
         peers, connect = settings.peers, partial(open_channel, tls=process.tls.mesh)
         to_retriever = connect(
-            peers.retriever, "retriever", minter, retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"]
+            peers.retriever,
+            "retriever",
+            minter,
+            retriever_pb2.DESCRIPTOR.services_by_name["RetrieverService"],
+            fallback=peers.retriever_fallback,
         )
         to_generator = connect(
-            peers.generator, "generator", minter, generator_pb2.DESCRIPTOR.services_by_name["GeneratorService"]
+            peers.generator,
+            "generator",
+            minter,
+            generator_pb2.DESCRIPTOR.services_by_name["GeneratorService"],
+            fallback=peers.generator_fallback,
         )
         to_ingestor = connect(
-            peers.ingestor, "ingestor", minter, ingestor_pb2.DESCRIPTOR.services_by_name["IngestorService"]
+            peers.ingestor,
+            "ingestor",
+            minter,
+            ingestor_pb2.DESCRIPTOR.services_by_name["IngestorService"],
+            fallback=peers.ingestor_fallback,
         )
         for channel in (to_retriever, to_generator, to_ingestor):
             process.closing(channel, channel.close)

@@ -19,6 +19,17 @@ class PeerSettings:
     )
     generator: str = setting("RAGMESH_GENERATOR_TARGET", "ipv4:127.0.0.1:9092", doc="The generators.")
     ingestor: str = setting("RAGMESH_INGESTOR_TARGET", "ipv4:127.0.0.1:9093", doc="The ingestors.")
+    retriever_fallback: str = setting(
+        "RAGMESH_RETRIEVER_FALLBACK_TARGET",
+        "",
+        doc="A second way to the retrievers, taken while nobody whom the first one names can be reached.",
+    )
+    generator_fallback: str = setting(
+        "RAGMESH_GENERATOR_FALLBACK_TARGET", "", doc="A second way to the generators, for the same."
+    )
+    ingestor_fallback: str = setting(
+        "RAGMESH_INGESTOR_FALLBACK_TARGET", "", doc="A second way to the ingestors, for the same."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,12 @@ CLIENT_IN_FLIGHT = gauge("ragmesh_client_in_flight", "Calls to another service u
 HEDGED_CALLS = counter(
     "ragmesh_hedged_calls", "Reads sent to a second replica because the first was late.", ["method"], of=GATEWAY
 )
+FALLBACK_CALLS = counter(
+    "ragmesh_fallback_calls",
+    "Calls sent by the second way to a service, because nobody whom the first one names could be reached.",
+    ["peer"],
+    of=GATEWAY,
+)
 DEPENDENCY_UP = gauge("ragmesh_dependency_up", "1 when a dependency answered its last check, else 0.", ["dependency"])
 
 # -- dependencies --------------------------------------------------------------------------------------------------

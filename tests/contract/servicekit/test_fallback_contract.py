@@ -1,0 +1,194 @@
+"""Two ways to one peer: real servers behind each, counted calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from ragmesh_servicekit import identity
+from ragmesh_servicekit.channel import MeshChannel
+from ragmesh_servicekit.channel_options import channel_options, service_config
+from ragmesh_servicekit.connections import Connections
+from ragmesh_servicekit.errors import Unavailable
+from ragmesh_servicekit.fallback import LOST_SECONDS, Fallback
+from ragmesh_servicekit.identity import Identity
+from ragmesh_servicekit.tokens import TokenMinter
+from support.mesh_server import KEYS, SERVICE, Handlers, mesh_server
+
+UNARY, MANY = f"/{SERVICE}/Unary", f"/{SERVICE}/Many"
+OPTIONS = channel_options(service_config([{"service": SERVICE, "method": "Unary"}]))
+
+
+class Peer:
+    """Answers with its name, unless it has an error to raise or holds what it gets; counts."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name.encode()
+        self.calls = 0
+        self.error: Exception | None = None
+        self.holds = False
+        self.reached = asyncio.Event()
+
+    async def answer(self, request: bytes, context: Any) -> bytes:
+        self.calls += 1
+        self.reached.set()
+        if self.holds:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return self.name
+
+    async def stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield await self.answer(request, context)
+
+
+class Ways:
+    """A channel with a server at the end of each way."""
+
+    def __init__(self, channel: MeshChannel, first: Peer, second: Peer, server: grpc.aio.Server, port: int) -> None:
+        self.channel, self.first, self.second = channel, first, second
+        self.server, self.port = server, port
+
+    async def unary(self) -> bytes:
+        reply: bytes = await self.channel.unary_unary(UNARY)(b"", timeout=10)
+        return reply
+
+    async def many(self) -> list[bytes]:
+        return [reply async for reply in self.channel.unary_stream(MANY)(b"", timeout=10)]
+
+    @asynccontextmanager
+    async def back(self) -> AsyncIterator[None]:
+        """Another server at the end of the first way."""
+        server = grpc.aio.server()
+        Handlers(unary=self.first.answer).add_to(server)
+        assert server.add_insecure_port(f"127.0.0.1:{self.port}") == self.port
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(None)
+
+
+def connections(target: str) -> Connections:
+    return Connections(grpc.aio.insecure_channel(target, OPTIONS), "test")
+
+
+@asynccontextmanager
+async def two_ways(repeatable: bool = True) -> AsyncIterator[Ways]:
+    first, second = Peer("first"), Peer("second")
+    async with (
+        mesh_server(Handlers(unary=first.answer, many=first.stream)) as one,
+        mesh_server(Handlers(unary=second.answer, many=second.stream)) as two,
+    ):
+        both = Fallback(connections(f"127.0.0.1:{one.port}"), connections(f"127.0.0.1:{two.port}"), "test")
+        channel = MeshChannel(both, "test", TokenMinter(KEYS), repeatable=[UNARY] if repeatable else [])
+        try:
+            yield Ways(channel, first, second, one.server, one.port)
+        finally:
+            await channel.close()
+
+
+@pytest.fixture(autouse=True)
+def anna() -> Iterator[None]:
+    with identity.acting_as(Identity("acme", "anna")):
+        yield
+
+
+async def test_while_the_first_way_leads_to_somebody_the_second_is_not_taken() -> None:
+    async with two_ways() as ways:
+        assert await asyncio.gather(*(ways.unary() for _ in range(20))) == [b"first"] * 20
+        assert await ways.many() == [b"first"]
+        assert ways.second.calls == 0
+
+
+async def test_when_nobody_is_left_behind_the_first_way_calls_and_streams_take_the_second() -> None:
+    async with two_ways() as ways:
+        assert await ways.unary() == b"first"
+        await ways.server.stop(None)
+        assert [await ways.unary() for _ in range(5)] == [b"second"] * 5
+        assert await ways.many() == [b"second"]
+
+
+async def test_somebody_who_is_back_is_called_again() -> None:
+    async with two_ways() as ways:
+        await ways.server.stop(None)
+        assert await ways.unary() == b"second"
+        async with ways.back(), asyncio.timeout(10):
+            while await ways.unary() != b"first":
+                pass
+
+
+async def test_a_call_that_was_in_flight_on_the_first_way_is_made_again_on_the_second() -> None:
+    async with two_ways() as ways:
+        ways.first.holds = True
+        call = asyncio.create_task(ways.unary())
+        await ways.first.reached.wait()
+        await ways.server.stop(None)
+        assert await call == b"second"
+
+
+async def test_neither_a_stream_nor_a_call_that_may_not_be_repeated_is_sent_twice() -> None:
+    async with two_ways(repeatable=False) as ways:
+        ways.first.holds = True
+        stream = asyncio.create_task(ways.many())
+        await ways.first.reached.wait()
+        await ways.server.stop(None)
+        with pytest.raises(Unavailable):
+            await stream
+        assert ways.second.calls == 0
+    async with two_ways(repeatable=False) as ways:
+        ways.first.holds = True
+        call = asyncio.create_task(ways.unary())
+        await ways.first.reached.wait()
+        await ways.server.stop(None)
+        with pytest.raises(Unavailable):
+            await call
+        assert ways.second.calls == 0
+
+
+async def test_what_a_peer_refuses_is_not_asked_by_the_other_way() -> None:
+    async with two_ways() as ways:
+        ways.first.error = Unavailable("busy", retry_after_seconds=-1)
+        with pytest.raises(Unavailable, match="busy"):
+            await ways.unary()
+        assert (ways.first.calls, ways.second.calls) == (1, 0)
+
+
+async def test_when_neither_way_leads_to_anybody_the_peer_is_named() -> None:
+    async with two_ways() as ways:
+        await ways.server.stop(None)
+        ways.second.error = Unavailable("busy", retry_after_seconds=-1)
+        with pytest.raises(Unavailable, match="busy"):
+            await ways.unary()
+        assert ways.second.calls == 1
+    gone = Fallback(connections("127.0.0.1:1"), connections("127.0.0.1:1"), "test")
+    channel = MeshChannel(gone, "test", TokenMinter(KEYS), repeatable=[UNARY])
+    with pytest.raises(Unavailable, match="the test does not answer"):
+        await channel.unary_unary(UNARY)(b"", timeout=10)
+    await channel.close()
+
+
+async def test_an_address_that_keeps_a_connection_waiting_is_waited_for_a_moment_only() -> None:
+    """It takes connections and says nothing, as a host does from which the peer has gone."""
+    now = 100.0
+    silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    held: list[asyncio.StreamWriter] = []
+    port = silent.sockets[0].getsockname()[1]
+    first, second = connections(f"127.0.0.1:{port}"), connections("127.0.0.1:1")
+    ways = Fallback(first, second, "test", clock=lambda: now)
+    try:
+        assert ways.pick() is first.pick()
+        now += LOST_SECONDS - 0.01
+        assert ways.pick() is first.pick()
+        now += 0.01
+        assert ways.pick() is second.pick()
+    finally:
+        await ways.close()
+        for writer in held:
+            writer.close()
+        silent.close()
