@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import grpc.aio
 import pytest
 
@@ -182,6 +183,8 @@ async def test_an_address_that_keeps_a_connection_waiting_is_waited_for_a_moment
     first, second = connections(f"127.0.0.1:{port}"), connections("127.0.0.1:1")
     ways = Fallback(first, second, "test", clock=lambda: now)
     try:
+        assert ways.pick() is first.pick()
+        await first.current.channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE)  # it looks for one
         assert ways.pick() is first.pick()
         now += LOST_SECONDS - 0.01
         assert ways.pick() is first.pick()

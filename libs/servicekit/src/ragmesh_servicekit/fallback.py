@@ -62,7 +62,7 @@ class Fallback:
         if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             return True
         now = self._clock()
-        if self._looking_since is None:
+        if self._looking_since is None or state is grpc.ChannelConnectivity.IDLE:  # it begins to look now
             self._looking_since = now
         return now - self._looking_since >= LOST_SECONDS
 
