@@ -35,6 +35,7 @@ class Case:
     changes: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[House], None] | None = None
     after: Callable[[Harm], list[Gate]] | None = None
+    knows_service: bool = False
 
 
 UNNOTICED: tuple[Rule, ...] = (judge.nothing_fails, judge.no_stream_is_cut, judge.no_document_is_lost)
@@ -91,11 +92,13 @@ def _killed(component: str) -> Case:
 
 
 def _deleted(component: str, pause: float, name: str, pace: str) -> Case:
+    known = component == "gateway" and pause < KNOWN_SECONDS
     return Case(
         name,
-        f"a pod of the {component} deleted by force, {pace}",
+        f"a pod of the {component} deleted by force, {pace}" + (", clients that know the Service" if known else ""),
         _again(lambda harm, _: harm.delete(component), max(30.0, pause + 10.0), pause),
         GATEWAY_KILLED if component == "gateway" else INNER_KILLED,
+        knows_service=known,
     )
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from kubernetes import cluster
 from kubernetes.cluster import helm, kubectl
 from kubernetes.house import RELEASE, House
@@ -110,8 +112,11 @@ class Harm:
         kubectl("delete", "pod", "-n", RELEASE, name, "--grace-period=0", "--force")
 
         def ended() -> bool:
-            fault.at = time.monotonic()  # the last moment at which they may have lived
-            return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+            now = time.monotonic()
+            if not any(_lives(pid) for pid in pids):
+                return True
+            fault.at = now  # a moment at which they still lived: what their end broke ended after it
+            return False
 
         cluster.wait_for(f"the end of {name}", ended, BACK_SECONDS, every=0.02)
         fault.gone = time.monotonic()
@@ -163,3 +168,11 @@ def processes_of(pod: dict[str, Any]) -> list[int]:
         if (uid in groups or uid.replace("-", "_") in groups) and "ragmesh_" in command:
             found.append(int(process.name))
     return found
+
+
+def _lives(pid: int) -> bool:
+    """Whether it may still answer: one that waits to be reaped has closed its connections."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

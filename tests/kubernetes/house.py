@@ -148,7 +148,9 @@ class House:
         self.subjects, self.jobs = loaded.subjects, loaded.jobs
 
     @contextlib.contextmanager
-    def load(self, name: str, seconds: float, questions_per_second: float = 20.0) -> Iterator[Loaded]:
+    def load(
+        self, name: str, seconds: float, questions_per_second: float = 20.0, *, knows_service: bool = False
+    ) -> Iterator[Loaded]:
         """Load from inside the cluster for so long. The block does the harm, beginning when the load does; after it the
         load's own end is waited for, and what it said is there."""
         orders = load_orders(f"ragmesh-gateway-pods.{RELEASE}.svc.cluster.local", SERVICE) | {
@@ -157,6 +159,7 @@ class House:
             "jobs": self.jobs,
             "seconds": seconds,
             "questions_per_second": questions_per_second,
+            "knows_service": knows_service,
         }
         pod = f"load-{name}"
         kubectl("delete", "pod", "-n", LOAD, pod, "--ignore-not-found", "--grace-period=1")

@@ -34,7 +34,8 @@ FILL_SECONDS = 120.0
 @dataclass(frozen=True, slots=True)
 class Orders:
     """pods: the name of the headless Service of the gateways; service: that of the one with an address. subjects and
-    jobs: empty to fill the collection first. seconds: 0 sends nothing."""
+    jobs: empty to fill the collection first. seconds: 0 sends nothing. knows_service: clients go there when nobody is
+    at the pods' addresses."""
 
     pods: str
     service: str
@@ -48,6 +49,7 @@ class Orders:
     documents_per_second: float = 0.5
     grpc_port: int = 9090
     rest_port: int = 8080
+    knows_service: bool = False
 
 
 def say(kind: str, **what: Any) -> None:
@@ -95,6 +97,8 @@ async def send(orders: Orders, key: str, log: TextIO) -> None:
         [f"dns:///{orders.pods}:{orders.grpc_port}"], rest, key, orders.collection,
         [(name, word) for name, word in orders.subjects], orders.jobs, orders.label, str(LOG), orders.seconds,
         orders.questions_per_second, orders.reads_per_second, orders.documents_per_second,
+        grpc_fallback=f"dns:///{orders.service}:{orders.grpc_port}" if orders.knows_service else "",
+        rest_fallback=f"http://{orders.service}:{orders.rest_port}" if orders.knows_service else "",
     )  # fmt: skip
     following = asyncio.create_task(follow(orders, rest), name="load.addresses")
     try:

@@ -33,7 +33,7 @@ def run_case(house: House, case: Case, seconds: float) -> Result:
         house.upgrade(case.changes)
         house.settled()  # helm waits for new pods only, and old ones may not know what these do
     before = house.restarts()
-    with house.load(case.name, seconds, case.questions_per_second) as loaded:
+    with house.load(case.name, seconds, case.questions_per_second, knows_service=case.knows_service) as loaded:
         harm = Harm(house, loaded.begin + seconds)
         case.inject(harm)
     hit = sum(fault.signal == "SIGKILL" for fault in harm.log)

@@ -22,8 +22,9 @@ from typing import TextIO
 
 import uvloop
 
-from support.openloop_clients import GrpcUser, RestUser
+from support.openloop_grpc import GrpcUser
 from support.openloop_operation import Ask, Operation, Surface, tag_of
+from support.openloop_rest import RestUser
 
 QUESTIONS: dict[tuple[Ask, Surface], float] = {
     (Ask.SEARCH, Surface.GRPC): 0.30,
@@ -45,7 +46,7 @@ LEAD_SECONDS = 0.5
 @dataclass(frozen=True, slots=True)
 class Load:
     """What to send, where, for how long. grpc and rest: the addresses of all gateways, in one order; grpc may also be
-    one `dns:///name:port`.
+    one `dns:///name:port`. grpc_fallback, rest_fallback: an address behind which somebody is when nobody is at those.
 
     subjects: the documents that questions are about, as (document id, a word that only it holds); they are READY.
     jobs: ids of jobs that exist. label: unique for each run, from which the tags of its operations are made.
@@ -65,6 +66,8 @@ class Load:
     documents_per_second: float = 1.0
     seed: int = 1
     kinds: list[str] = field(default_factory=list)  # only these kinds of questions; empty: all
+    grpc_fallback: str = ""
+    rest_fallback: str = ""
 
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(asdict(self)))
@@ -92,8 +95,8 @@ async def run(load: Load, log: TextIO) -> None:
     """Send everything and wait for every answer; each operation has a deadline of its own."""
     chance = random.Random(load.seed + 1)
     async with (
-        GrpcUser(load.grpc, load.key, load.collection) as grpc,
-        RestUser(load.rest, load.key, load.collection) as rest,
+        GrpcUser(load.grpc, load.key, load.collection, load.grpc_fallback) as grpc,
+        RestUser(load.rest, load.key, load.collection, load.rest_fallback) as rest,
     ):
         await asyncio.gather(grpc.warm(load.jobs[0]), rest.warm(load.jobs[0]))
         begin = time.monotonic() + LEAD_SECONDS

@@ -1,61 +1,19 @@
-"""The two users behind the load: one of gRPC, one of REST, each with the configuration that docs/reliability.md
-recommends to a client of two gateways."""
+"""The REST user behind the load, which does what docs/reliability.md recommends to a client of two gateways."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
-import re
 import time
-from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import grpc
-import grpc.aio
 import httpx
 
-from ragmesh.common.v1 import search_pb2
-from ragmesh.gateway.v1 import ask_pb2, collections_pb2, documents_pb2, jobs_pb2
-from ragmesh.gateway.v1 import search_pb2 as public_search_pb2
-from ragmesh_cli.client import Client
-from ragmesh_servicekit.status import DETAILS_KEY, error_of_call
 from support.openloop_operation import DEADLINE_SECONDS, REPEATABLE, Ask, Operation
 
-REPEATABLE_METHODS = (
-    ("ragmesh.gateway.v1.SearchService", "Search"),
-    ("ragmesh.gateway.v1.AskService", "Ask"),
-    ("ragmesh.gateway.v1.CollectionService", "GetCollection"),
-    ("ragmesh.gateway.v1.DocumentService", "ListDocuments"),
-    ("ragmesh.gateway.v1.JobService", "GetJob"),
-)
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": "gateway"},
-    "methodConfig": [
-        {
-            "name": [{"service": service, "method": method} for service, method in REPEATABLE_METHODS],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-}
-CHANNEL_OPTIONS = [
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 3_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-    ("grpc.enable_http_proxy", 0),
-]
 REST_ATTEMPTS = 4
 REST_BACKOFF_SECONDS = (0.05, 0.1, 0.2)
 CONNECT_SECONDS = 2.0
@@ -64,112 +22,18 @@ READ_SECONDS = {Ask.SEARCH: 6.0, Ask.JOB: 6.0}
 which is 5 s. An answer may take its time."""
 SERVICES = {"", "retriever", "generator", "ingestor"}
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
-_PEER = re.compile(r"ipv4:([\d.:]+)")
-
-
-class GrpcUser:
-    """One channel to all gateways. Repeatable methods are sent again on UNAVAILABLE, by gRPC; nothing else is."""
-
-    def __init__(self, addresses: list[str], key: str, collection: str) -> None:
-        self._collection = collection
-        target = addresses[0] if addresses[0].startswith("dns:") else "ipv4:" + ",".join(addresses)
-        self._channel = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
-        self._client = Client(self._channel, key)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._channel.close(None)
-
-    async def warm(self, job: str) -> None:
-        """Connect before the clock runs."""
-        for _ in range(8):
-            await self._client.jobs.GetJob(jobs_pb2.GetJobRequest(job_id=job), timeout=10, wait_for_ready=True)
-
-    async def do(self, operation: Operation) -> None:
-        """Perform it and note how it ended; never raises for what a server or network does."""
-        operation.start = time.monotonic()
-        try:
-            await self._call(operation)
-            operation.code = "OK"
-        except grpc.aio.AioRpcError as error:
-            trailing = dict(cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()))
-            operation.code, operation.detail = error.code().name, error.details() or ""
-            operation.typed = DETAILS_KEY in trailing
-            operation.reason = str(error_of_call(error).reason) if operation.typed else ""
-            peer = _PEER.search(error.debug_error_string() or "")
-            operation.gateway = peer[1] if peer else ""
-        operation.end = time.monotonic()
-
-    async def _call(self, operation: Operation) -> None:
-        timeout, collection = DEADLINE_SECONDS[operation.ask], self._collection
-        match operation.ask:
-            case Ask.SEARCH:
-                search = public_search_pb2.SearchRequest(collection_id=collection, query=operation.question)
-                found = await self._client.search.Search(search, timeout=timeout)
-                operation.degraded = _parts(found.degraded)
-                operation.found = any(hit.document_id == operation.subject for hit in found.hits)
-            case Ask.ASK:
-                ask = ask_pb2.AskRequest(collection_id=collection, question=operation.question)
-                answer = await self._client.ask.Ask(ask, timeout=timeout)
-                operation.degraded = _parts(answer.degraded)
-                operation.found = any(source.hit.document_id == operation.subject for source in answer.sources)
-            case Ask.STREAM:
-                stream = ask_pb2.AskStreamRequest(collection_id=collection, question=operation.question)
-                async for event in self._client.ask.AskStream(stream, timeout=timeout):
-                    self._event(operation, event)
-            case Ask.COLLECTION:
-                await self._client.collections.GetCollection(
-                    collections_pb2.GetCollectionRequest(collection_id=collection), timeout=timeout
-                )
-            case Ask.DOCUMENTS:
-                await self._client.documents.ListDocuments(
-                    documents_pb2.ListDocumentsRequest(collection_id=collection, page_size=20), timeout=timeout
-                )
-            case Ask.JOB:
-                await self._client.jobs.GetJob(jobs_pb2.GetJobRequest(job_id=operation.job), timeout=timeout)
-            case Ask.DOCUMENT:
-                reply = await self._client.documents.CreateDocument(
-                    documents_pb2.CreateDocumentRequest(
-                        collection_id=collection, document_id=operation.tag, text=operation.document_text
-                    ),
-                    timeout=timeout,
-                )
-                operation.accepted_job = reply.job.job_id
-
-    @staticmethod
-    def _event(operation: Operation, event: ask_pb2.AskStreamResponse) -> None:
-        operation.first = operation.first or time.monotonic()
-        operation.events += 1
-        operation.last = event.WhichOneof("event") or ""
-        if operation.last == "sources":
-            operation.found = any(source.hit.document_id == operation.subject for source in event.sources.sources)
-        elif operation.last == "degraded":
-            operation.degraded += _parts(event.degraded.parts)
-        elif operation.last == "error":
-            operation.reason = str(event.error.reason)
-
-
-def _parts(parts: Iterable[int]) -> list[str]:
-    return [search_pb2.Part.Name(cast(Any, part)).removeprefix("PART_") for part in parts]
-
-
-def _code_name(code: object) -> str:
-    """Inside a stream's `error` the code is a number, in a problem its name."""
-    return _CODES.get(code, "UNKNOWN") if isinstance(code, int) else str(code)
 
 
 class RestUser:
     """Keep-alive connections to all gateways, in turn; the list may change while it is used. A gateway that cannot be
     connected to is left for the next one, as nothing was sent. Repeatable calls are also sent again when the connection
     breaks, nothing comes for READ_SECONDS, or the answer is 503; but not when the model failed, which would be asked
-    and paid again, nor when a store is down, for which the mesh has asked all that could know."""
+    and paid again, nor when a store is down, for which the mesh has asked all that could know. fallback: a second way
+    to the gateways, which what is sent again takes."""
 
-    def __init__(self, addresses: list[str], key: str, collection: str) -> None:
+    def __init__(self, addresses: list[str], key: str, collection: str, fallback: str = "") -> None:
         self._bases = addresses
+        self._fallback = fallback
         self._turn = itertools.count()
         self._path = f"/v1/collections/{collection}"
         self._http = httpx.AsyncClient(
@@ -201,7 +65,8 @@ class RestUser:
             async with asyncio.timeout(seconds):
                 for attempt in range(REST_ATTEMPTS):
                     operation.attempts = attempt + 1
-                    operation.gateway = self._bases[(first + attempt) % len(self._bases)]
+                    other = self._fallback if attempt else ""
+                    operation.gateway = other or self._bases[(first + attempt) % len(self._bases)]
                     if await self._attempt(operation, attempt == REST_ATTEMPTS - 1):
                         break
                     await asyncio.sleep(REST_BACKOFF_SECONDS[attempt])
@@ -294,3 +159,8 @@ class RestUser:
             case "error":
                 operation.code, operation.typed = _code_name(body.get("code")), True
                 operation.reason, operation.detail = str(body.get("reason", "")), str(body.get("message", ""))
+
+
+def _code_name(code: object) -> str:
+    """Inside a stream's `error` the code is a number, in a problem its name."""
+    return _CODES.get(code, "UNKNOWN") if isinstance(code, int) else str(code)
