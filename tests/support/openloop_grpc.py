@@ -43,8 +43,7 @@ SERVICE_CONFIG = {
         }
     ],
 }
-CHANNEL_OPTIONS = [
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+_OPTIONS: list[tuple[str, int]] = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -53,6 +52,10 @@ CHANNEL_OPTIONS = [
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.enable_http_proxy", 0),
 ]
+CHANNEL_OPTIONS = [("grpc.service_config", json.dumps(SERVICE_CONFIG)), *_OPTIONS]
+_UNASKED = {key: value for key, value in SERVICE_CONFIG.items() if key != "healthCheckConfig"}
+FALLBACK_OPTIONS = [("grpc.service_config", json.dumps(_UNASKED)), *_OPTIONS]
+"""Behind one address there is no other gateway to take instead of one that drains, and serves meanwhile."""
 _PEER = re.compile(r"ipv4:([\d.:]+)")
 
 
@@ -66,7 +69,7 @@ class GrpcUser:
         self._collection = collection
         target = addresses[0] if addresses[0].startswith("dns:") else "ipv4:" + ",".join(addresses)
         self._channel = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
-        self._second = grpc.aio.insecure_channel(fallback, CHANNEL_OPTIONS) if fallback else None
+        self._second = grpc.aio.insecure_channel(fallback, FALLBACK_OPTIONS) if fallback else None
         self._client = Client(self._channel, key)
         self._by_second = Client(self._second, key) if self._second else self._client
 

@@ -68,11 +68,12 @@ async def tells(admin: int, name: str, value: float, **labels: str) -> None:
 
 @asynccontextmanager
 async def caller(
-    process: Child, secret: Secret, target: str = "ipv4:127.0.0.1:{port}"
+    process: Child, secret: Secret, target: str = "ipv4:127.0.0.1:{port}", fallback: str = ""
 ) -> AsyncIterator[tuple[MeshChannel, Rotation]]:
     """A channel of this test to the process, whose certificate is renewed from the secret."""
     rotation = Rotation("mesh", files_of(secret), "client")
-    channel = open_channel(target.format(port=process.port), "test", TokenMinter(KEYS), tls=rotation)
+    ways = [way.format(port=process.port) for way in (target, fallback)]
+    channel = open_channel(ways[0], "test", TokenMinter(KEYS), fallback=ways[1], tls=rotation)
     watching = asyncio.create_task(rotation.watch(0.1))
     try:
         with identity.acting_as(WHO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2_grpc
 
 from ragmesh_servicekit import identity
-from ragmesh_servicekit.channel import MeshChannel
+from ragmesh_servicekit.channel import MeshChannel, open_channel
 from ragmesh_servicekit.channel_options import channel_options, service_config
 from ragmesh_servicekit.connections import Connections
 from ragmesh_servicekit.errors import Unavailable
 from ragmesh_servicekit.fallback import LOST_SECONDS, Fallback
+from ragmesh_servicekit.health import Health
 from ragmesh_servicekit.identity import Identity
 from ragmesh_servicekit.tokens import TokenMinter
 from support.mesh_server import KEYS, SERVICE, Handlers, mesh_server
@@ -177,21 +180,35 @@ async def test_when_neither_way_leads_to_anybody_the_peer_is_named() -> None:
 async def test_an_address_that_keeps_a_connection_waiting_is_waited_for_a_moment_only() -> None:
     """It takes connections and says nothing, as a host does from which the peer has gone."""
     now = 100.0
-    silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
-    held: list[asyncio.StreamWriter] = []
-    port = silent.sockets[0].getsockname()[1]
-    first, second = connections(f"127.0.0.1:{port}"), connections("127.0.0.1:1")
-    ways = Fallback(first, second, "test", clock=lambda: now)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        first, second = connections(f"127.0.0.1:{silent.getsockname()[1]}"), connections("127.0.0.1:1")
+        ways = Fallback(first, second, "test", clock=lambda: now)
+        try:
+            assert ways.pick() is first.pick()
+            await first.current.channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE)  # it looks for one
+            assert ways.pick() is first.pick()
+            now += LOST_SECONDS - 0.01
+            assert ways.pick() is first.pick()
+            now += 0.01
+            assert ways.pick() is second.pick()
+        finally:
+            await ways.close()
+
+
+async def test_somebody_behind_the_second_way_who_drains_is_called_until_the_end() -> None:
+    """By the first way somebody else is; behind one address there is nobody else until the connection ends."""
+    peer, health = Peer("second"), Health("test")
+    server = grpc.aio.server()
+    Handlers(unary=peer.answer).add_to(server)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await health.drain()
+    channel = open_channel("ipv4:127.0.0.1:1", "test", TokenMinter(KEYS), fallback=f"ipv4:127.0.0.1:{port}")
     try:
-        assert ways.pick() is first.pick()
-        await first.current.channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE)  # it looks for one
-        assert ways.pick() is first.pick()
-        now += LOST_SECONDS - 0.01
-        assert ways.pick() is first.pick()
-        now += 0.01
-        assert ways.pick() is second.pick()
+        with pytest.raises(Unavailable):  # nobody has looked before, and nothing here may be repeated
+            await channel.unary_unary(UNARY)(b"", timeout=10)
+        assert await channel.unary_unary(UNARY)(b"", timeout=10) == b"second"
     finally:
-        await ways.close()
-        for writer in held:
-            writer.close()
-        silent.close()
+        await channel.close()
+        await server.stop(None)

@@ -65,6 +65,16 @@ async def test_grpc_makes_handshakes_with_every_kind_of_key_that_is_taken(
             await accepted(channel)
 
 
+async def test_a_certificate_is_shown_and_proven_by_the_second_way_as_by_the_first(tmp_path: Path) -> None:
+    """Nobody is at the first target, whose certificate is that of the service; the second way has another name."""
+    ours = Authority(tmp_path, "ours")
+    server, client = secret_of(tmp_path, "test", ours), secret_of(tmp_path, "gateway", ours)
+    async with child(**server.variables()) as process:
+        await process.serving()
+        async with caller(process, client, "ipv4:127.0.0.1:1", "dns:///localhost:{port}") as (channel, _):
+            await accepted(channel)
+
+
 @pytest.mark.parametrize("wrong", ["foreign", "misnamed"])
 async def test_a_servers_foreign_or_misnamed_certificate_is_refused_by_name_and_said_once(
     tmp_path: Path, wrong: str

@@ -58,9 +58,10 @@ def open_channel(
     its tokens, what its health is asked by, what errors call it, and, when the target has no host name, its
     certificate. fallback: a second way to the same peer, in the same form. tls: what the channel shows, and renews
     itself by. Must be made inside the running loop; close it."""
-    options = channel_options(service_config(repeatable_methods(*services), health_service=role))
+    repeatable = repeatable_methods(*services)
 
-    def connect(way: str, names: list[tuple[str, Any]]) -> Connections:
+    def connect(way: str, health: str, names: list[tuple[str, Any]]) -> Connections:
+        options = channel_options(service_config(repeatable, health_service=health))
         if tls is None:
             return Connections(grpc.aio.insecure_channel(way, options), role)
 
@@ -71,8 +72,11 @@ def open_channel(
         tls.on_change(lambda certificate: connections.renew(secure(certificate)))
         return connections
 
-    first = connect(target, name_options(target, role))
-    second = connect(fallback, name_options(target, role, fallback)) if fallback else None
+    first = connect(target, role, name_options(target, role))
+    second = None
+    if fallback:
+        # Not asked for its health: behind one address there is no other to take instead of one that drains, and serves.
+        second = connect(fallback, "", name_options(target, role, fallback))
     return MeshChannel(
         first if second is None else Fallback(first, second, role),
         role,
