@@ -109,7 +109,8 @@ class GrpcUser:
             await self._call(client, operation)
         except grpc.aio.AioRpcError as error:
             lost = error.code() is grpc.StatusCode.UNAVAILABLE and client is self._client and self._lost()
-            if not lost or operation.ask not in REPEATABLE:
+            answered = any(key == "grpc-retry-pushback-ms" for key, _ in error.trailing_metadata() or ())
+            if answered or not lost or operation.ask not in REPEATABLE:
                 raise
             await self._call(self._by_second, operation)
 

@@ -70,7 +70,7 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{/* The host name under which the gateway finds a component; .component as above. */}}
+{{/* The host name under which the gateway finds a component; .component and .suffix as above. */}}
 {{- define "ragmesh.host" -}}
 {{ include "ragmesh.fullname" .root }}-{{ .component }}{{ with .suffix }}-{{ . }}{{ end }}.{{ .root.Release.Namespace }}.svc{{ with .root.Values.clusterDomain }}.{{ . }}{{ end }}
 {{- end -}}

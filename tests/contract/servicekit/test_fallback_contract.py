@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,9 +17,10 @@ from ragmesh_servicekit.channel import MeshChannel, open_channel
 from ragmesh_servicekit.channel_options import channel_options, service_config
 from ragmesh_servicekit.connections import Connections
 from ragmesh_servicekit.errors import Unavailable
-from ragmesh_servicekit.fallback import LOST_SECONDS, Fallback
+from ragmesh_servicekit.fallback import Fallback
 from ragmesh_servicekit.health import Health
 from ragmesh_servicekit.identity import Identity
+from ragmesh_servicekit.resilience import hedge
 from ragmesh_servicekit.tokens import TokenMinter
 from support.mesh_server import KEYS, SERVICE, Handlers, mesh_server
 
@@ -37,12 +37,13 @@ class Peer:
         self.error: Exception | None = None
         self.holds = False
         self.reached = asyncio.Event()
+        self.released = asyncio.Event()
 
     async def answer(self, request: bytes, context: Any) -> bytes:
         self.calls += 1
         self.reached.set()
         if self.holds:
-            await asyncio.Event().wait()
+            await self.released.wait()
         if self.error is not None:
             raise self.error
         return self.name
@@ -54,8 +55,11 @@ class Peer:
 class Ways:
     """A channel with a server at the end of each way."""
 
-    def __init__(self, channel: MeshChannel, first: Peer, second: Peer, server: grpc.aio.Server, port: int) -> None:
-        self.channel, self.first, self.second = channel, first, second
+    def __init__(
+        self, both: Fallback, channel: MeshChannel, first: Peer, second: Peer, server: grpc.aio.Server, port: int
+    ) -> None:
+        self.both, self.channel = both, channel
+        self.first, self.second = first, second
         self.server, self.port = server, port
 
     async def unary(self) -> bytes:
@@ -83,16 +87,22 @@ def connections(target: str) -> Connections:
 
 
 @asynccontextmanager
-async def two_ways(repeatable: bool = True) -> AsyncIterator[Ways]:
+async def two_ways(*, repeatable: bool = True, hedged: bool = False) -> AsyncIterator[Ways]:
     first, second = Peer("first"), Peer("second")
     async with (
         mesh_server(Handlers(unary=first.answer, many=first.stream)) as one,
         mesh_server(Handlers(unary=second.answer, many=second.stream)) as two,
     ):
         both = Fallback(connections(f"127.0.0.1:{one.port}"), connections(f"127.0.0.1:{two.port}"), "test")
-        channel = MeshChannel(both, "test", TokenMinter(KEYS), repeatable=[UNARY] if repeatable else [])
+        channel = MeshChannel(
+            both,
+            "test",
+            TokenMinter(KEYS),
+            hedged=[UNARY] if hedged else [],
+            repeatable=[UNARY] if repeatable else [],
+        )
         try:
-            yield Ways(channel, first, second, one.server, one.port)
+            yield Ways(both, channel, first, second, one.server, one.port)
         finally:
             await channel.close()
 
@@ -177,22 +187,59 @@ async def test_when_neither_way_leads_to_anybody_the_peer_is_named() -> None:
     await channel.close()
 
 
-async def test_an_address_that_keeps_a_connection_waiting_is_waited_for_a_moment_only() -> None:
-    """It takes connections and says nothing, as a host does from which the peer has gone."""
-    now = 100.0
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        first, second = connections(f"127.0.0.1:{silent.getsockname()[1]}"), connections("127.0.0.1:1")
-        ways = Fallback(first, second, "test", clock=lambda: now)
-        try:
-            assert ways.pick() is first.pick()
-            await first.current.channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE)  # it looks for one
-            assert ways.pick() is first.pick()
-            now += LOST_SECONDS - 0.01
-            assert ways.pick() is first.pick()
-            now += 0.01
-            assert ways.pick() is second.pick()
-        finally:
-            await ways.close()
+async def test_what_nobody_else_could_answer_is_not_asked_by_the_other_way_although_the_first_is_lost() -> None:
+    async with two_ways() as ways:
+        ways.first.error = Unavailable("the store is away", retry_after_seconds=-1)
+        ways.first.holds = True
+        call = asyncio.create_task(ways.unary())
+        await ways.first.reached.wait()
+        stopping = asyncio.create_task(ways.server.stop(5))  # what is in flight is answered, nothing else
+        async with asyncio.timeout(5):
+            while not ways.both.lost():  # noqa: ASYNC110  # a thread of grpc moves it
+                await asyncio.sleep(0)
+        ways.first.released.set()
+        with pytest.raises(Unavailable, match="the store is away"):
+            await call
+        assert (ways.first.calls, ways.second.calls) == (1, 0)
+        await stopping
+
+
+async def test_a_channel_that_is_closed_breaks_its_calls_off_and_sends_none_again() -> None:
+    async with two_ways() as ways:
+        ways.first.holds = True
+        call = asyncio.create_task(ways.unary())
+        await ways.first.reached.wait()
+        await ways.channel.close()
+        with pytest.raises(Unavailable, match="broken off"):
+            await call
+        assert ways.second.calls == 0
+
+
+async def test_a_late_read_is_not_sent_to_the_one_replica_of_the_second_way_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hedge, "MOST_SECONDS", 0.01)
+    async with two_ways(hedged=True) as ways:
+        await ways.server.stop(None)
+        assert await ways.unary() == b"second"
+        ways.second.holds = True
+        before = ways.second.calls
+        call = asyncio.create_task(ways.unary())
+        done, _ = await asyncio.wait([call], timeout=20 * hedge.MOST_SECONDS)
+        assert not done
+        assert ways.second.calls == before + 1
+        call.cancel()
+
+
+async def test_a_standby_that_was_never_called_is_renewed_without_a_connection() -> None:
+    ways = Connections(grpc.aio.insecure_channel("127.0.0.1:1"), "test", standby=True)
+    renewed = grpc.aio.insecure_channel("127.0.0.1:1")
+    ways.renew(renewed)
+    async with asyncio.timeout(5):
+        while ways.current.channel is not renewed:  # noqa: ASYNC110  # a task of its own
+            await asyncio.sleep(0)
+    assert renewed.get_state() is grpc.ChannelConnectivity.IDLE
+    await ways.close()
 
 
 async def test_somebody_behind_the_second_way_who_drains_is_called_until_the_end() -> None:

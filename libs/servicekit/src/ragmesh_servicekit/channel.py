@@ -9,9 +9,7 @@ factories that generated stubs use: simpler than four client interceptors, and c
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, cast
 
 import grpc
@@ -27,13 +25,13 @@ from ragmesh_servicekit.channel_options import (
     repeatable_methods,
     service_config,
 )
-from ragmesh_servicekit.connections import Connection, Connections, OnConnection
-from ragmesh_servicekit.errors import DeadlineExceeded, MeshError, Unavailable
+from ragmesh_servicekit.connections import Connection, Connections, OnConnection, Refusals
+from ragmesh_servicekit.errors import DeadlineExceeded
 from ragmesh_servicekit.fallback import Fallback
+from ragmesh_servicekit.observed_call import ObservedCall
 from ragmesh_servicekit.resilience.hedge import Hedge
-from ragmesh_servicekit.status import error_of_call
-from ragmesh_servicekit.streamed_requests import StreamedRequests, listen, remembering, settled
-from ragmesh_servicekit.telemetry import metrics, tracing
+from ragmesh_servicekit.streamed_requests import listen, remembering, settled
+from ragmesh_servicekit.telemetry import tracing
 from ragmesh_servicekit.tls.certificate import Certificate
 from ragmesh_servicekit.tls.peers import channel_credentials, name_options
 from ragmesh_servicekit.tls.rotation import Rotation
@@ -58,17 +56,17 @@ def open_channel(
     its tokens, what its health is asked by, what errors call it, and, when the target has no host name, its
     certificate. fallback: a second way to the same peer, in the same form. tls: what the channel shows, and renews
     itself by. Must be made inside the running loop; close it."""
-    repeatable = repeatable_methods(*services)
+    repeatable, refusals = repeatable_methods(*services), Refusals(role)
 
-    def connect(way: str, health: str, names: list[tuple[str, Any]]) -> Connections:
+    def connect(way: str, health: str, names: list[tuple[str, Any]], *, standby: bool = False) -> Connections:
         options = channel_options(service_config(repeatable, health_service=health))
         if tls is None:
-            return Connections(grpc.aio.insecure_channel(way, options), role)
+            return Connections(grpc.aio.insecure_channel(way, options), role, refusals, standby=standby)
 
         def secure(certificate: Certificate) -> grpc.aio.Channel:
             return grpc.aio.secure_channel(way, channel_credentials(certificate), [*options, *names])
 
-        connections = Connections(secure(tls.current), role)
+        connections = Connections(secure(tls.current), role, refusals, standby=standby)
         tls.on_change(lambda certificate: connections.renew(secure(certificate)))
         return connections
 
@@ -76,7 +74,7 @@ def open_channel(
     second = None
     if fallback:
         # Not asked for its health: behind one address there is no other to take instead of one that drains, and serves.
-        second = connect(fallback, "", name_options(target, role, fallback))
+        second = connect(fallback, "", name_options(target, role, fallback), standby=True)
     return MeshChannel(
         first if second is None else Fallback(first, second, role),
         role,
@@ -113,7 +111,7 @@ class MeshChannel:
         single = self._single(method, lambda channel: channel.unary_unary(method, *args, **kwargs))
         if isinstance(self._ways, Fallback) and method in self._repeatable:
             single = self._ways.repeating(single)
-        return _hedged(single, Hedge(method)) if method in self._hedged else single
+        return self._late(single, Hedge(method)) if method in self._hedged else single
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         return self._single(method, lambda channel: channel.stream_unary(method, *args, **kwargs))
@@ -156,6 +154,14 @@ class MeshChannel:
 
         return many
 
+    def _late(self, single: Callable[..., Coroutine[Any, Any, Any]], hedge: Hedge) -> Callable[..., Any]:
+        async def hedged(request: Any, *, timeout: float | None = None) -> Any:
+            if isinstance(self._ways, Fallback) and self._ways.lost():  # the second way leads to one replica only
+                return await single(request, timeout=timeout)
+            return await hedge.run(lambda: single(request, timeout=timeout))
+
+        return hedged
+
     def _metadata(self, observed: ObservedCall) -> grpc.aio.Metadata:
         metadata = grpc.aio.Metadata(*tracing.inject({}, observed.span).items())
         caller = identity.current.get()
@@ -166,13 +172,6 @@ class MeshChannel:
 
 def _paths(services: tuple[ServiceDescriptor, ...], kinds: frozenset[Any]) -> list[str]:
     return [f"/{method.containing_service.full_name}/{method.name}" for method in methods_of(services, kinds)]
-
-
-def _hedged(single: Callable[..., Coroutine[Any, Any, Any]], hedge: Hedge) -> Callable[..., Any]:
-    async def hedged(request: Any, *, timeout: float | None = None) -> Any:
-        return await hedge.run(lambda: single(request, timeout=timeout))
-
-    return hedged
 
 
 class ReplyStream(AsyncIterator[Any]):
@@ -206,66 +205,6 @@ class ReplyStream(AsyncIterator[Any]):
     def __del__(self) -> None:
         self._call.cancel()
         self._observed.end(asyncio.CancelledError())
-
-
-class ObservedCall:
-    """One call made, on a connection that it has begun on: its span, its metrics, and what its errors mean to whoever
-    made it."""
-
-    def __init__(self, method: str, role: str, connection: Connection) -> None:
-        self.ended = False
-        self._connection = connection
-        self.span = tracing.begin(method.lstrip("/"), rpc_system="grpc", rpc_method=method.lstrip("/"))
-        self._method = method
-        self._role = role
-        self._started = time.perf_counter()
-        metrics.CLIENT_IN_FLIGHT.labels(method).inc()
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Say how it ended, the first time."""
-        if self.ended:
-            return
-        self.ended = True
-        self._connection.end()
-        if error is None:
-            self._connection.refusals.accepted()
-        metrics.CLIENT_IN_FLIGHT.labels(self._method).dec()
-        code = "OK"
-        if error is not None:
-            code = error.code if isinstance(error, MeshError) else "CANCELLED"
-        self.span.set_attribute("rpc.response.status_code", code)
-        tracing.finish(self.span, error)
-        metrics.CLIENT_CALLS.labels(self._method, code).inc()
-        metrics.CLIENT_SECONDS.labels(self._method).observe(time.perf_counter() - self._started)
-
-    @contextmanager
-    def step(self, requests: Any) -> Iterator[None]:
-        """Around each await of the call: what grpc raises as a MeshError; cancellation of the caller as it is."""
-        try:
-            yield
-        except grpc.aio.AioRpcError as error:
-            self._connection.refusals.failed(error)
-            failure = error_of_call(error, self._role)
-            self.end(failure)
-            raise failure from error
-        except asyncio.CancelledError as error:
-            ours = self._why(requests)
-            self.end(ours or error)
-            if ours is None:
-                raise
-            raise ours from error
-        except BaseException as error:
-            self.end(error)
-            raise
-
-    def _why(self, requests: Any) -> Exception | None:
-        """grpc raises CancelledError for whatever ends a call on this side; but when nobody cancelled this task it must
-        not look so: the requests failed, or the channel was closed."""
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            return None
-        failed = requests.error if isinstance(requests, StreamedRequests) else None
-        return failed or Unavailable.dependency(self._role, f"the call to the {self._role} was broken off; try again")
 
 
 def _seconds(timeout: float | None) -> float:

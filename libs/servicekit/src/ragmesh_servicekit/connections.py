@@ -94,10 +94,16 @@ class Connection:
 
 
 class Connections:
-    """The one that calls go to, and those that still have some. `role` names the peer. Inside the running loop."""
+    """The one that calls go to, and those that still have some. `role` names the peer. Inside the running loop.
 
-    def __init__(self, channel: grpc.aio.Channel, role: str) -> None:
-        self._refusals = Refusals(role)
+    refusals: shared by all ways to one peer; None makes one. standby: it is seldom called, and a renewal is no reason
+    to connect."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, role: str, refusals: Refusals | None = None, *, standby: bool = False
+    ) -> None:
+        self._refusals = refusals or Refusals(role)
+        self._standby = standby
         self.current = Connection(channel, self._refusals)
         self._role = role
         self._renewal: asyncio.Task[None] | None = None
@@ -137,6 +143,8 @@ class Connections:
 
     async def _connected(self, new: Connection) -> None:
         """Until the new one is, or the old one is not any more."""
+        if self._standby and self.current.channel.get_state() is grpc.ChannelConnectivity.IDLE:
+            return
         began = old_was_ready = time.monotonic()
         said = False
         while not new.ready:
@@ -161,7 +169,8 @@ class Connections:
 
 
 class OnConnection:
-    """A call factory's product, made once on each connection: `make` makes it on a grpc channel."""
+    """A call factory's product, made when the connection is another than the last: `make` makes it on a grpc
+    channel."""
 
     def __init__(self, make: Callable[[grpc.aio.Channel], Any]) -> None:
         self._make = make

@@ -1,10 +1,10 @@
 """A second way to a peer, for while nobody whom the first way names can be reached.
 
 In Kubernetes the first way are the Pods by name, so that calls are spread over them. But a cluster's DNS repeats an
-answer for up to 30 s: when all whom it named are gone, lost with their nodes or deleted by force, their successors are
-there and nobody knows their addresses. The second way is the Service's own address, from which the nodes lead to a Pod
-that is ready within about a second. It is one Pod for each connection, so it spreads nothing, and is used only
-meanwhile.
+answer for up to 30 s: when all whom it named are deleted by force, their successors are there and nobody knows their
+addresses. The second way is the Service's own address, from which the nodes lead to a Pod that is ready, within about a
+second of a deletion; of a lost node they know later. It is one Pod for each connection, so it spreads nothing, and is
+used only meanwhile.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from ragmesh_servicekit.telemetry import metrics
 log = structlog.get_logger()
 
 LOST_SECONDS = 0.25
-"""So long a channel may look for a connection before calls stop waiting for it: connecting to a peer that is there
-takes milliseconds, and an address at which nothing lives may keep it for seconds."""
+"""So long a channel may look for its first connection before calls stop waiting for it. An address at which nobody is
+takes it a tenth of a second to give up; a DNS that does not answer, or a peer that does not say how it is, takes
+longer."""
 
 Single = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -56,28 +57,31 @@ class Fallback:
     def lost(self) -> bool:
         """Whether a call that began on the first way now would find nobody, or wait for a connection for long."""
         state = self._first.pick().state
-        if state is grpc.ChannelConnectivity.READY:
+        if state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN):
             self._looking_since = None
             return False
-        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-            return True
         now = self._clock()
-        if self._looking_since is None or state is grpc.ChannelConnectivity.IDLE:  # it begins to look now
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            self._looking_since = now - LOST_SECONDS  # lost until it is ready, wherever it looks next
+        elif self._looking_since is None or state is grpc.ChannelConnectivity.IDLE:
             self._looking_since = now
         return now - self._looking_since >= LOST_SECONDS
 
     def repeating(self, single: Single) -> Single:
         """A call that may be made again, and is, once, by the second way when the first was lost under it: the
-        channel's own retries all went to addresses at which nobody is left."""
+        channel's own retries all went to addresses at which nobody is left. Not when a peer has said that nobody else
+        could answer either (push-back below zero)."""
 
         async def call(request: Any, *, timeout: float | None = None) -> Any:
-            connection = self.pick()
+            connection, began = self.pick(), self._clock()
             try:
                 return await single(request, timeout=timeout, on=connection)
-            except Unavailable:
-                if connection is self._second.pick() or not self.lost():
+            except Unavailable as error:
+                answered = error.retry_after_seconds is not None and error.retry_after_seconds < 0
+                if answered or connection is self._second.pick() or not self.lost():
                     raise
-            return await single(request, timeout=timeout)
+            left = None if timeout is None else max(0.0, timeout - (self._clock() - began))
+            return await single(request, timeout=left)
 
         return call
 

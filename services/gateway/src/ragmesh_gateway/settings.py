@@ -22,7 +22,8 @@ class PeerSettings:
     retriever_fallback: str = setting(
         "RAGMESH_RETRIEVER_FALLBACK_TARGET",
         "",
-        doc="A second way to the retrievers, taken while nobody whom the first one names can be reached.",
+        doc="A second way to the retrievers, taken while nobody whom the first one names can be reached. With TLS the "
+        "certificate there has the name of the first.",
     )
     generator_fallback: str = setting(
         "RAGMESH_GENERATOR_FALLBACK_TARGET", "", doc="A second way to the generators, for the same."

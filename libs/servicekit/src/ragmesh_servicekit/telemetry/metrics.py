@@ -52,7 +52,8 @@ HEDGED_CALLS = counter(
 )
 FALLBACK_CALLS = counter(
     "ragmesh_fallback_calls",
-    "Calls sent by the second way to a service, because nobody whom the first one names could be reached.",
+    "Calls made by the second way to a service, because nobody whom the first one names could be reached; what is "
+    "made again by it counts as another call.",
     ["peer"],
     of=GATEWAY,
 )
