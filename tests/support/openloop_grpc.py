@@ -95,7 +95,7 @@ class GrpcUser:
             await self._send(operation)
             operation.code = "OK"
         except grpc.aio.AioRpcError as error:
-            trailing = dict(cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()))
+            trailing = _trailing(error)
             operation.code, operation.detail = error.code().name, error.details() or ""
             operation.typed = DETAILS_KEY in trailing
             operation.reason = str(error_of_call(error).reason) if operation.typed else ""
@@ -109,7 +109,7 @@ class GrpcUser:
             await self._call(client, operation)
         except grpc.aio.AioRpcError as error:
             lost = error.code() is grpc.StatusCode.UNAVAILABLE and client is self._client and self._lost()
-            answered = any(key == "grpc-retry-pushback-ms" for key, _ in error.trailing_metadata() or ())
+            answered = "grpc-retry-pushback-ms" in _trailing(error)
             if answered or not lost or operation.ask not in REPEATABLE:
                 raise
             await self._call(self._by_second, operation)
@@ -165,6 +165,10 @@ class GrpcUser:
             operation.degraded += _parts(event.degraded.parts)
         elif operation.last == "error":
             operation.reason = str(event.error.reason)
+
+
+def _trailing(error: grpc.aio.AioRpcError) -> dict[str, str | bytes]:
+    return dict(cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ()))
 
 
 def _parts(parts: Iterable[int]) -> list[str]:
