@@ -65,13 +65,22 @@ async def test_grpc_makes_handshakes_with_every_kind_of_key_that_is_taken(
             await accepted(channel)
 
 
-async def test_a_certificate_is_shown_and_proven_by_the_second_way_as_by_the_first(tmp_path: Path) -> None:
-    """Nobody is at the first target, whose certificate is that of the service; the second way has another name."""
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("test", "ipv4:127.0.0.1:1", "dns:///localhost:{port}"),
+        ("localhost", "dns:///localhost:1", "ipv4:127.0.0.1:{port}"),
+    ],
+)
+async def test_the_second_way_leads_to_the_certificate_of_the_first(
+    tmp_path: Path, name: str, first: str, second: str
+) -> None:
+    """Nobody is at the first target; its host is the name, or without one the service."""
     ours = Authority(tmp_path, "ours")
-    server, client = secret_of(tmp_path, "test", ours), secret_of(tmp_path, "gateway", ours)
+    server, client = secret_of(tmp_path, name, ours), secret_of(tmp_path, "gateway", ours)
     async with child(**server.variables()) as process:
         await process.serving()
-        async with caller(process, client, "ipv4:127.0.0.1:1", "dns:///localhost:{port}") as (channel, _):
+        async with caller(process, client, first, second) as (channel, _):
             await accepted(channel)
 
 
