@@ -49,7 +49,7 @@ def run(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProc
 
 
 async def told(environ: Mapping[str, str]) -> list[str]:
-    return [str(each) for each in await migrate(stores_from(environ), wait_seconds=0.2)]
+    return [str(each) for each in await migrate(stores_from(environ), wait_seconds=3.0)]
 
 
 def test_empty_stores_get_their_layouts_and_a_second_run_finds_them(environ: dict[str, str], tmp_path: Path) -> None:
