@@ -146,22 +146,15 @@ async def test_a_call_that_was_in_flight_on_the_first_way_is_made_again_on_the_s
         assert await call == b"second"
 
 
-async def test_neither_a_stream_nor_a_call_that_may_not_be_repeated_is_sent_twice() -> None:
+@pytest.mark.parametrize("what", ["stream", "call"])
+async def test_neither_a_stream_nor_a_call_that_may_not_be_repeated_is_sent_twice(what: str) -> None:
     async with two_ways(repeatable=False) as ways:
         ways.first.holds = True
-        stream = asyncio.create_task(ways.many())
+        lost = asyncio.ensure_future(ways.many() if what == "stream" else ways.unary())
         await ways.first.reached.wait()
         await ways.server.stop(None)
         with pytest.raises(Unavailable):
-            await stream
-        assert ways.second.calls == 0
-    async with two_ways(repeatable=False) as ways:
-        ways.first.holds = True
-        call = asyncio.create_task(ways.unary())
-        await ways.first.reached.wait()
-        await ways.server.stop(None)
-        with pytest.raises(Unavailable):
-            await call
+            await lost
         assert ways.second.calls == 0
 
 
