@@ -19,6 +19,8 @@ KNOWN_SECONDS = 35.0
 """After which all know the address of a new pod: a cluster's DNS answers with what it knew up to 30 s before. A
 container that is killed comes back at the address that it had."""
 
+QUICKLY = f"the next {SETTLE_SECONDS:g} s after its successor is ready"
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -91,14 +93,13 @@ def _killed(component: str) -> Case:
     )
 
 
-def _deleted(component: str, pause: float, name: str, pace: str) -> Case:
-    known = component == "gateway" and pause < KNOWN_SECONDS
+def _deleted(component: str, pause: float, name: str, pace: str, *, knows_service: bool = False) -> Case:
     return Case(
         name,
-        f"a pod of the {component} deleted by force, {pace}" + (", clients that know the Service" if known else ""),
+        f"a pod of the {component} deleted by force, {pace}",
         _again(lambda harm, _: harm.delete(component), max(30.0, pause + 10.0), pause),
         GATEWAY_KILLED if component == "gateway" else INNER_KILLED,
-        knows_service=known,
+        knows_service=knows_service,
     )
 
 
@@ -125,9 +126,13 @@ CASES: tuple[Case, ...] = (
     ),
     *(_killed(component) for component in COMPONENTS),
     *(_deleted(c, KNOWN_SECONDS, f"delete-{c}", "the next when all know its successor") for c in COMPONENTS),
-    *(
-        _deleted(c, SETTLE_SECONDS, f"delete-{c}-quickly", "the next 3 s after its successor is ready")
-        for c in COMPONENTS
+    *(_deleted(c, SETTLE_SECONDS, f"delete-{c}-quickly", QUICKLY) for c in COMPONENTS),
+    _deleted(
+        "gateway",
+        SETTLE_SECONDS,
+        "delete-gateway-quickly-service",
+        f"{QUICKLY}, clients that know the Service",
+        knows_service=True,
     ),
     Case(
         "autoscaling",

@@ -115,8 +115,9 @@ class GrpcUser:
             await self._call(self._by_second, operation)
 
     def _lost(self) -> bool:
-        state = self._channel.get_state(try_to_connect=True)
-        return self._second is not None and state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        if self._second is None:
+            return False
+        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     async def _call(self, client: Client, operation: Operation) -> None:
         timeout, collection = DEADLINE_SECONDS[operation.ask], self._collection
