@@ -188,7 +188,7 @@ async def test_what_nobody_else_could_answer_is_not_asked_by_the_other_way_altho
         await ways.first.reached.wait()
         stopping = asyncio.create_task(ways.server.stop(5))  # what is in flight is answered, nothing else
         async with asyncio.timeout(5):
-            while not ways.both.lost():  # noqa: ASYNC110  # a thread of grpc moves it
+            while not ways.both.lost():  # noqa: ASYNC110  # a thread of grpc sees it, and tells nobody
                 await asyncio.sleep(0)
         ways.first.released.set()
         with pytest.raises(Unavailable, match="the store is away"):
@@ -229,7 +229,7 @@ async def test_a_standby_that_was_never_called_is_renewed_without_a_connection()
     renewed = grpc.aio.insecure_channel("127.0.0.1:1")
     ways.renew(renewed)
     async with asyncio.timeout(5):
-        while ways.current.channel is not renewed:  # noqa: ASYNC110  # a task of its own
+        while ways.current.channel is not renewed:  # noqa: ASYNC110  # renewing is a task of its own
             await asyncio.sleep(0)
     assert renewed.get_state() is grpc.ChannelConnectivity.IDLE
     await ways.close()

@@ -250,4 +250,4 @@ def test_the_name_in_a_peers_certificate_is_the_host_or_else_the_service(target:
     ],
 )
 def test_by_a_second_way_the_certificate_has_the_same_name(target: str, name: str) -> None:
-    assert name_options(target, "retriever", "dns:///elsewhere:1") == [("grpc.ssl_target_name_override", name)]
+    assert name_options(target, "retriever", elsewhere=True) == [("grpc.ssl_target_name_override", name)]

@@ -74,7 +74,7 @@ def open_channel(
     second = None
     if fallback:
         # Not asked for its health: behind one address there is no other to take instead of one that drains, and serves.
-        second = connect(fallback, "", name_options(target, role, fallback), standby=True)
+        second = connect(fallback, "", name_options(target, role, elsewhere=True), standby=True)
     return MeshChannel(
         first if second is None else Fallback(first, second, role),
         role,

@@ -2,9 +2,9 @@
 
 In Kubernetes the first way are the Pods by name, so that calls are spread over them. But a cluster's DNS repeats an
 answer for up to 30 s: when all whom it named are deleted by force, their successors are there and nobody knows their
-addresses. The second way is the Service's own address, from which the nodes lead to a Pod that is ready, within about a
-second of a deletion; of a lost node they know later. It is one Pod for each connection, so it spreads nothing, and is
-used only meanwhile.
+addresses. The second way is the Service's own address, from which the nodes lead to a Pod that is ready, one or two
+seconds after a deletion; of a lost node they know later. It is one Pod for each connection, so it spreads nothing, and
+is used only meanwhile.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from ragmesh_servicekit.telemetry import metrics
 log = structlog.get_logger()
 
 LOST_SECONDS = 0.25
-"""So long a channel may look for its first connection before calls stop waiting for it. An address at which nobody is
-takes it a tenth of a second to give up; a DNS that does not answer, or a peer that does not say how it is, takes
-longer."""
+"""So long a channel may look for a connection before calls stop waiting for it. An address at which nobody is takes it
+a tenth of a second to give up; a DNS that does not answer, or a peer that does not say how it is, takes longer."""
 
 Single = Callable[..., Coroutine[Any, Any, Any]]
 

@@ -41,14 +41,14 @@ def channel_credentials(certificate: Certificate) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(certificate.authorities, certificate.key, certificate.chain)
 
 
-def name_options(target: str, role: str, fallback: str = "") -> list[tuple[str, Any]]:
+def name_options(target: str, role: str, *, elsewhere: bool = False) -> list[tuple[str, Any]]:
     """The name that the peer's certificate must have. Of `dns:///retriever.mesh.svc:9091` it is the host, which nothing
-    needs to say; an address, or a list of them, has no name, so it is the role: `retriever`. fallback: the channel is
-    to that instead, and the name is the target's."""
+    needs to say; an address, or a list of them, has no name, so it is the role: `retriever`. elsewhere: the channel
+    goes another way than to the target, and to the same name."""
     host = _host(target)
     if _is_address(host):
         return [("grpc.ssl_target_name_override", role)]
-    return [("grpc.ssl_target_name_override", host.rpartition(":")[0] or host)] if fallback else []
+    return [("grpc.ssl_target_name_override", host.rpartition(":")[0] or host)] if elsewhere else []
 
 
 def _host(target: str) -> str:
